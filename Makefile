@@ -1,0 +1,123 @@
+# Needs Linux, make and Python 3.11 or newer; everything else comes with these targets.
+# Settings: .env.example. Variables a caller sets in the environment win.
+
+VENV ?= .venv
+PY = $(VENV)/bin/python
+ENV_FILE ?= .env
+PORT ?= 8000
+CHAT_PORT ?= 8000
+WORKBENCH_PORT ?= 8002
+ARGS ?=
+
+# The first of these that is 3.11 or newer; the lock files are compiled for 3.11.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check
+CHROMIUM_PACKAGES = chromium fonts-noto-cjk
+
+.PHONY: help install install-dev chromium run services prepare test lint bench lock messages clean
+
+help:
+	@echo "make run        both products in one process at http://127.0.0.1:$(PORT), nothing else needed"
+	@echo "make services   the same as two processes over Redis"
+	@echo "make test       every test, on SQLite and on PostgreSQL (ARGS= goes to pytest)"
+	@echo "make lint       style, types, deployment checks, missing migrations"
+	@echo "make bench      the benchmarks"
+	@echo "make lock       compile requirements*.in into requirements*.txt"
+	@echo "make messages   collect and compile translations"
+	@echo "make clean      remove caches; keeps .venv, .env and the database"
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install -y python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module. Install it, as root, with: apt-get install -y python3-venv" >&2; exit 1; }
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(PY)
+	@echo "Installing requirements.txt into $(VENV)"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing requirements-dev.txt into $(VENV)"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(CHROMIUM_PACKAGES); \
+		else \
+			echo "The browser tests need Chromium. Install it, as root, with: apt-get install -y $(CHROMIUM_PACKAGES)" >&2; exit 1; \
+		fi; }
+
+$(ENV_FILE): | $(PY)
+	@umask 077 && printf 'SECRET_KEY=%s\n' "$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" > $@.new && mv $@.new $@
+	@echo "Wrote $@ with a random SECRET_KEY"
+
+prepare: $(VENV)/.installed | $(ENV_FILE)
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) manage.py seed_demo
+
+run: export SERVICE ?= all
+run: export USE_REDIS_SSE ?= false
+run: prepare
+	@echo
+	@echo "Customer page:  http://127.0.0.1:$(PORT)/"
+	@echo "Workbench page: http://127.0.0.1:$(PORT)/workbench/"
+	@echo "Admin page:     http://127.0.0.1:$(PORT)/admin/"
+	@echo
+	@exec $(PY) -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
+
+services: export CHAT_PORT := $(CHAT_PORT)
+services: export WORKBENCH_PORT := $(WORKBENCH_PORT)
+services: prepare
+	@echo
+	@echo "Customer page:  http://127.0.0.1:$(CHAT_PORT)/"
+	@echo "Workbench page: http://127.0.0.1:$(WORKBENCH_PORT)/workbench/"
+	@echo "Admin page:     http://127.0.0.1:$(WORKBENCH_PORT)/admin/"
+	@echo
+	@exec $(PY) deploy/services.py
+
+test: install-dev chromium
+	$(PY) -m tests $(ARGS)
+
+# What a deployed process would have, without the developer's own settings.
+lint: export ENV_FILE = /dev/null
+lint: export DATABASE_URL = sqlite://:memory:
+lint: export HTTPS = true
+lint: export DEBUG = false
+lint: export ALLOWED_HOSTS = support.example.com
+lint: install-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	@export SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" && set -ex && \
+		$(PY) -m mypy . && \
+		$(PY) manage.py check --deploy --fail-level WARNING && \
+		$(PY) manage.py makemigrations --check --dry-run
+
+bench: install-dev
+	$(PY) -m tests.bench $(ARGS)
+
+UV_COMPILE = $(PY) -m uv pip compile --quiet --no-emit-index-url --no-emit-find-links --python-version 3.11
+lock: $(PY)
+	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
+	$(UV_COMPILE) requirements.in -o requirements.txt
+	$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
+
+# From inside each app, so that its strings land in its own locale folder.
+APPS_WITH_TEXT = ai_chatbot agent_workbench config
+messages: $(VENV)/.installed
+	@command -v xgettext >/dev/null || { echo "Install gettext, as root, with: apt-get install -y gettext" >&2; exit 1; }
+	for app in config sse ai_chatbot agent_workbench; do \
+		(cd $$app && $(abspath $(PY)) -m django makemessages --locale zh_Hans --no-location \
+		&& $(abspath $(PY)) -m django compilemessages --locale zh_Hans) || exit 1; done
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles test-results
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

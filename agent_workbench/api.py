@@ -1,0 +1,225 @@
+"""The agents' HTTP API. Views translate: parse, authorise, call a verb, answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.contrib import auth
+from django.db.models import Q
+from django.http import HttpRequest
+from ninja import Query, Router, Status
+
+from agent_workbench import access, assignment, login_limit, presence, tokens
+from agent_workbench.authentication import AgentCookie, AgentToken, caller
+from agent_workbench.exceptions import InvalidLogin
+from agent_workbench.models import Agent
+from agent_workbench.schemas import (
+    AgentOut,
+    AgentSessionState,
+    LoggedIn,
+    Login,
+    Refresh,
+    SessionPage,
+    StatusIn,
+    StatusOut,
+)
+from ai_chatbot import conversation, events, handoff, states
+from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
+from ai_chatbot.exceptions import SessionNotFound
+from ai_chatbot.models import ChatSession
+from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
+from ai_chatbot.schemas import SessionStatus as StatusName
+
+router = Router(tags=["agent"], auth=[AgentToken(), AgentCookie()])
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[int | None, Query(ge=0, le=MAX_ID)]
+
+
+@router.post(
+    "/agent/login", auth=None, response={200: LoggedIn, 401: Error, 422: Error, 429: Error}
+)
+def login(request: HttpRequest, body: Login) -> dict[str, Any]:
+    """A token for API clients. Pages use Django's login."""
+    login_limit.check(request, body.username)
+    user = auth.authenticate(request, username=body.username, password=body.password)
+    agent = Agent.objects.active().select_related("user").filter(user=user).first()
+    if user is None or agent is None:
+        login_limit.note_failure(request, body.username)
+        raise InvalidLogin
+    login_limit.forget(request, body.username)
+    return {**tokens.issue(agent), "agent": agent_json(presence.arrive(agent))}
+
+
+@router.post(
+    "/agent/refresh", auth=None, response={200: LoggedIn, 401: Error, 422: Error, 429: Error}
+)
+def refresh(request: HttpRequest, body: Refresh) -> dict[str, Any]:
+    """A new pair of tokens for a refresh token, which is then void."""
+    agent, pair = tokens.refresh(body.refresh_token)
+    return {**pair, "agent": agent_json(agent)}
+
+
+@router.post("/agent/logout", response={204: None, **REFUSALS})
+def logout(request: HttpRequest) -> Status[None]:
+    """End the agent's tokens and open streams, and the page's login if that is the caller."""
+    tokens.end_all(caller(request))
+    auth.logout(request)
+    return Status(204, None)
+
+
+@router.get("/agent/profile", response={200: AgentOut, **REFUSALS})
+def profile(request: HttpRequest) -> dict[str, Any]:
+    return agent_json(caller(request))
+
+
+@router.get("/agent/status", response={200: StatusOut, **REFUSALS})
+def status(request: HttpRequest) -> dict[str, Any]:
+    return {"status": caller(request).status}
+
+
+@router.put("/agent/status", response={200: StatusOut, **REFUSALS})
+def set_status(request: HttpRequest, body: StatusIn) -> dict[str, Any]:
+    return {"status": presence.choose(caller(request), body.status).status}
+
+
+@router.get("/sessions", response={200: SessionPage, **REFUSALS})
+def sessions(
+    request: HttpRequest,
+    status: StatusName | None = None,
+    agent: Annotated[str, Query(pattern=r"^(all|mine|unassigned|[0-9]{1,18})$")] = "all",
+    q: Annotated[str, Query(max_length=200)] = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Sessions, newest first. `q` looks into name, nickname, email and messages."""
+    rows = ChatSession.objects.order_by("-pk")
+    if status:
+        rows = rows.filter(status=status)
+    if agent == "mine":
+        rows = rows.filter(agent_id=caller(request).user_id)
+    elif agent == "unassigned":
+        rows = rows.filter(agent__isnull=True)
+    elif agent != "all":
+        rows = rows.filter(agent_id=int(agent))
+    q = q.replace("\x00", "").strip()
+    if q:
+        rows = rows.filter(
+            Q(name__icontains=q)
+            | Q(nickname__icontains=q)
+            | Q(email__icontains=q)
+            | Q(pk__in=ChatSession.objects.filter(messages__content__icontains=q).values("pk"))
+        )
+    if cursor is not None:
+        rows = rows.filter(pk__lt=cursor)
+    page = list(rows[: limit + 1])
+    more, page = len(page) > limit, page[:limit]
+    return {
+        "items": [events.summary(session) for session in page],
+        "next": str(page[-1].pk) if more else None,
+    }
+
+
+@router.get("/sessions/queue", response={200: SessionPage, **REFUSALS})
+def queue(request: HttpRequest, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
+    """Who waits for a person, first come first. `cursor` is the number of those left out."""
+    start = cursor or 0
+    page = list(ChatSession.objects.pending()[start : start + limit + 1])
+    more, page = len(page) > limit, page[:limit]
+    return {
+        "items": [events.summary(session) for session in page],
+        "next": str(start + limit) if more else None,
+    }
+
+
+@router.get("/sessions/{slug:session_name}", response={200: AgentSessionState, **REFUSALS})
+def session_state(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
+    """The conversation as it is. Its `cursor` fits the session's stream for agents."""
+    return _state(session_name)
+
+
+@router.get("/sessions/{slug:session_name}/messages", response={200: MessagePage, **REFUSALS})
+def older_messages(
+    request: HttpRequest,
+    session_name: SessionName,
+    before: Cursor = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """Messages before one, in the thread's order. `next`, as `cursor`, gives the page above."""
+    return states.older_messages(
+        _session(session_name), before=cursor if cursor is not None else before, limit=limit
+    )
+
+
+@router.post(
+    "/sessions/{slug:session_name}/takeover", response={200: AgentSessionState, **REFUSALS}
+)
+def take_over(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
+    """Become the one who talks with the customer. Of several at once, one does."""
+    assignment.take_over(session_name, caller(request))
+    return _state(session_name)
+
+
+@router.post(
+    "/sessions/{slug:session_name}/messages",
+    response={200: MessageOut, 201: MessageOut, **REFUSALS},
+)
+def send_message(
+    request: HttpRequest, session_name: SessionName, body: NewMessage
+) -> Status[dict[str, Any]]:
+    """Say something to the customer, as the assigned agent."""
+    message, new = conversation.write_as_agent(
+        session_name, caller(request).person, content=body.content, client_id=body.client_id
+    )
+    return Status(201 if new else 200, events.message_json(message))
+
+
+@router.post(
+    "/sessions/{slug:session_name}/release", response={200: AgentSessionState, **REFUSALS}
+)
+def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
+    """Give the conversation back to the AI."""
+    handoff.release(session_name, caller(request).person)
+    return _state(session_name)
+
+
+@router.post(
+    "/sessions/{slug:session_name}/close", response={200: AgentSessionState, **REFUSALS}
+)
+def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
+    """End the conversation."""
+    handoff.close(session_name, caller(request).person, reason="closed_by_agent")
+    return _state(session_name)
+
+
+@router.post(
+    "/sessions/{slug:session_name}/reopen", response={200: AgentSessionState, **REFUSALS}
+)
+def reopen(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
+    """A closed conversation goes on, with the AI."""
+    handoff.reopen(session_name)
+    return _state(session_name)
+
+
+def agent_json(agent: Agent) -> dict[str, Any]:
+    return {
+        "id": agent.user_id,
+        "name": agent.display_name,
+        "username": agent.username,
+        "role": agent.role,
+        "status": agent.status,
+        "max_sessions": agent.max_sessions,
+    }
+
+
+def _session(session_name: str) -> ChatSession:
+    session = ChatSession.objects.filter(name=session_name).first()
+    if session is None:
+        raise SessionNotFound
+    return session
+
+
+def _state(session_name: str) -> dict[str, Any]:
+    _session(session_name)
+    return states.state(session_name, access.internal_target(session_name))

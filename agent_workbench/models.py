@@ -1,0 +1,111 @@
+"""Agents: Django users with a profile, their presence and their API tokens."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ai_chatbot.handoff import Person
+
+
+class Role(models.TextChoices):
+    AGENT = "agent", _("Agent")
+    ADMIN = "admin", _("Administrator")
+
+
+class PresenceStatus(models.TextChoices):
+    ONLINE = "online", _("Online")
+    BUSY = "busy", _("Busy")
+    BREAK = "break", _("On a break")
+    OFFLINE = "offline", _("Offline")
+
+
+class AgentQuerySet(models.QuerySet["Agent"]):
+    def active(self) -> AgentQuerySet:
+        return self.filter(user__is_active=True)
+
+
+class Agent(models.Model):
+    """What a user is as an agent. An administrator may act on every conversation."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="agent_profile",
+        verbose_name=_("user"),
+    )
+    display_name = models.CharField(
+        _("display name"), max_length=100, help_text=_("The name customers see.")
+    )
+    role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.AGENT)
+    max_sessions = models.PositiveSmallIntegerField(
+        _("conversations at once"), default=5, validators=[MinValueValidator(1)]
+    )
+    status = models.CharField(
+        _("presence"), max_length=10, choices=PresenceStatus, default=PresenceStatus.OFFLINE
+    )
+    # Offline by choice stays so; offline for being gone ends when the agent returns.
+    status_chosen = models.BooleanField(default=False, editable=False)
+    seen_at = models.DateTimeField(_("last seen"), null=True, blank=True, editable=False)
+
+    objects = AgentQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("agent")
+        verbose_name_plural = _("agents")
+        ordering = ["display_name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="agent_role_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=PresenceStatus.values), name="agent_status_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def username(self) -> str:
+        return self.user.get_username()
+
+    @property
+    def person(self) -> Person:
+        return Person(
+            id=self.user_id,
+            username=self.username,
+            name=self.display_name,
+            supervises=self.role == Role.ADMIN,
+        )
+
+
+class TokenKind(models.TextChoices):
+    ACCESS = "access"
+    REFRESH = "refresh"
+
+
+class AgentTokenQuerySet(models.QuerySet["AgentToken"]):
+    def valid(self) -> AgentTokenQuerySet:
+        return self.filter(expires_at__gt=timezone.now(), agent__user__is_active=True)
+
+
+class AgentToken(models.Model):
+    """A bearer token of an API client, stored as a digest."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="tokens")
+    kind = models.CharField(max_length=7, choices=TokenKind)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    objects = AgentTokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk}"

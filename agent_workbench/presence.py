@@ -1,0 +1,105 @@
+"""Whether agents are there: what they said, and whether any stream of theirs is open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from agent_workbench.models import Agent, PresenceStatus
+from ai_chatbot import events
+from sse import enqueue_sse_message_sync, processes
+from sse.hub import get_hub
+
+logger = logging.getLogger(__name__)
+
+# An agent none of whose streams has been open for so long is offline.
+ABSENCE = timedelta(seconds=60)
+WATCH_SECONDS = 10.0
+SUBJECT = "agent:"
+
+
+def subject(agent: Agent) -> str:
+    """What the agent's streams count for in sse.processes."""
+    return f"{SUBJECT}{agent.pk}"
+
+
+def anyone_available() -> bool:
+    """Whether a customer who asks for a person can be put in line: HANDOFF_AVAILABILITY."""
+    return (
+        Agent.objects.active()
+        .filter(
+            status__in=[PresenceStatus.ONLINE, PresenceStatus.BUSY],
+            seen_at__gt=timezone.now() - ABSENCE,
+        )
+        .exists()
+    )
+
+
+@transaction.atomic
+def choose(agent: Agent, status: str) -> Agent:
+    """The agent says how it is."""
+    locked = Agent.objects.select_for_update().select_related("user").get(pk=agent.pk)
+    locked.seen_at = timezone.now()
+    locked.status_chosen = True
+    _become(locked, status)
+    return locked
+
+
+@transaction.atomic
+def arrive(agent: Agent) -> Agent:
+    """The agent logged in or opened a stream: back online, unless offline by choice."""
+    locked = Agent.objects.select_for_update().select_related("user").get(pk=agent.pk)
+    locked.seen_at = timezone.now()
+    back = locked.status == PresenceStatus.OFFLINE and not locked.status_chosen
+    _become(locked, PresenceStatus.ONLINE if back else locked.status)
+    return locked
+
+
+@transaction.atomic
+def note_absences() -> None:
+    """Renew `seen_at` of agents with open streams; the long gone are offline."""
+    now = timezone.now()
+    present = {int(s.removeprefix(SUBJECT)) for s in processes.present_subjects(SUBJECT)}
+    Agent.objects.filter(pk__in=present).update(seen_at=now)
+    gone = (
+        Agent.objects.select_for_update(of=("self",))
+        .select_related("user")
+        .exclude(status=PresenceStatus.OFFLINE)
+        .exclude(seen_at__gt=now - ABSENCE)
+        .order_by("pk")
+    )
+    for agent in gone:
+        agent.status_chosen = False
+        _become(agent, PresenceStatus.OFFLINE)
+
+
+def _become(agent: Agent, status: str) -> None:
+    changed = agent.status != status
+    agent.status = status
+    agent.save(update_fields=["status", "status_chosen", "seen_at"])
+    if changed:
+        enqueue_sse_message_sync(
+            events.AGENTS,
+            {
+                "type": "presence",
+                "payload": {
+                    "agent": events.person(agent.user_id, agent.display_name),
+                    "status": agent.status,
+                },
+            },
+        )
+
+
+async def keep_watch() -> None:
+    """Note absences for as long as the process serves."""
+    hub = get_hub()
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            await hub.database(note_absences)
+        except DatabaseError as error:
+            logger.warning("presence cannot be kept: %s", error)

@@ -1,0 +1,75 @@
+"""What the workbench API takes and gives; the JSON of the contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from ninja import Schema
+from pydantic import Field
+
+from ai_chatbot.schemas import Body, Moment, PersonOut, SessionState, SessionStatus, Text
+
+AgentStatus = Literal["online", "busy", "break", "offline"]
+
+
+class Login(Body):
+    username: Annotated[Text, Field(max_length=150)]
+    password: Annotated[Text, Field(max_length=1000)]
+
+
+class Refresh(Body):
+    refresh_token: Annotated[Text, Field(max_length=200)]
+
+
+class AgentOut(Schema):
+    id: int
+    name: str
+    username: str
+    role: Literal["agent", "admin"]
+    status: AgentStatus
+    max_sessions: int
+
+
+class LoggedIn(Schema):
+    token: str
+    expires_in: int
+    refresh_token: str
+    agent: AgentOut
+
+
+class StatusIn(Body):
+    status: AgentStatus
+
+
+class StatusOut(Schema):
+    status: AgentStatus
+
+
+class LastMessage(Schema):
+    id: int
+    role: Literal["user", "assistant", "agent", "system"]
+    content: str
+    created_at: Moment
+
+
+class SessionSummary(Schema):
+    session_name: str
+    nickname: str
+    language: str
+    status: SessionStatus
+    agent: PersonOut | None
+    reason: str
+    created_at: Moment
+    escalated_at: Moment | None
+    last_message: LastMessage | None
+
+
+class SessionPage(Schema):
+    items: list[SessionSummary]
+    next: str | None
+
+
+class AgentSessionState(SessionState):
+    email: str
+    reason: str
+    escalated_at: Moment | None

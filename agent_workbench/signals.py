@@ -1,0 +1,32 @@
+"""Who logs out, is deactivated or deleted loses open streams at once, in every process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_out
+from django.db.models.signals import post_save, pre_delete
+from django.dispatch import receiver
+
+from agent_workbench import tokens
+from agent_workbench.models import Agent
+
+
+@receiver(user_logged_out, dispatch_uid="agent_workbench.logged_out")
+def end_streams_of_logged_out_page(user: Any, **_: Any) -> None:
+    """A page's login has ended, here or in the admin; tokens of API clients go on."""
+    for agent in Agent.objects.filter(user=user) if user else ():
+        tokens.end_streams(agent)
+
+
+@receiver(post_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="agent_workbench.active")
+def end_access_of_inactive_user(instance: Any, **_: Any) -> None:
+    if not instance.is_active:
+        for agent in Agent.objects.filter(user_id=instance.pk):
+            tokens.end_all(agent)
+
+
+@receiver(pre_delete, sender=Agent, dispatch_uid="agent_workbench.deleted")
+def end_access_of_deleted_agent(instance: Agent, **_: Any) -> None:
+    tokens.end_all(instance)

@@ -1,0 +1,312 @@
+/* The console in action: requests, the stream, what is remembered; the state is the reducer's. */
+
+import { Outbox } from "../../ai_chatbot/chat/outbox.js";
+import { Store } from "../../ai_chatbot/chat/store.js";
+import { gapIn } from "../../ai_chatbot/chat/thread.js";
+import { AgentApi } from "./api.js";
+import { Live } from "./live.js";
+import { initialState, opened, reduce, watchable } from "./reducer.js";
+
+// Events come in bursts (a take-over is three); the lists are read once for all of them.
+const GATHER_MS = 300;
+// How often that is looked at which announces nothing to this agent.
+const LOOK_AGAIN_MS = 20_000;
+const PAGE = 50;
+const MOST = 200;
+
+export class Desk {
+  constructor({ me, loginUrl }) {
+    this.memoryKey = `workbench-seen:${me.id}`;
+    this.store = new Store(reduce, initialState({ me, seen: this.#recall() }));
+    this.dispatch = this.store.dispatch;
+    this.api = new AgentApi({
+      onLoggedOut: () => {
+        const here = location.pathname + location.hash;
+        location.assign(`${loginUrl}?next=${encodeURIComponent(here)}`);
+      },
+    });
+    this.outboxes = new Map();
+    this.reading = new Map();
+    this.gathering = null;
+    this.live = new Live({
+      api: this.api,
+      prepare: (watched) => this.#mayGoOn(watched),
+      onConnected: (watched, frame) => this.#connected(watched, frame),
+      onEvent: (event, watched) => this.#event(event, watched),
+      onLink: (up) => this.dispatch({ type: "link", up }),
+      // Another agent's take-over ends the streams of those who looked on.
+      onDrop: (watched) => watched && this.#read(watched),
+    });
+  }
+
+  get state() {
+    return this.store.state;
+  }
+
+  async start() {
+    addEventListener("hashchange", () => this.#select(nameInHash()));
+    document.addEventListener("visibilitychange", () => this.#look());
+    this.store.subscribe(() => this.#see());
+    setInterval(() => this.#lookAgain(), LOOK_AGAIN_MS);
+    await this.#select(nameInHash());
+    this.#follow();
+  }
+
+  // --- lists --------------------------------------------------------------------------
+
+  setTab(tab) {
+    this.dispatch({ type: "tab", tab });
+    this.refreshLists();
+  }
+
+  setFilter(filter) {
+    this.dispatch({ type: "filter", filter });
+    this.refreshLists();
+  }
+
+  refreshLists() {
+    this.gathering ??= setTimeout(() => {
+      this.gathering = null;
+      this.#readLists();
+    }, GATHER_MS);
+  }
+
+  async readMore() {
+    const { filter, lists } = this.state;
+    await this.#attempt("more", async () => {
+      const page = await this.api.sessions({ ...filter, limit: PAGE, cursor: lists.all.next });
+      if (filter === this.state.filter) this.dispatch({ type: "more", page });
+    });
+  }
+
+  async #readLists() {
+    const { filter, lists, tab } = this.state;
+    const length = Math.min(MOST, Math.max(PAGE, lists.all.items.length));
+    const wanted = [
+      ["queue", () => this.api.queue()],
+      ["mine", () => this.api.mine()],
+    ];
+    if (tab === "all") {
+      wanted.push(["all", () => this.api.sessions({ ...filter, limit: length })]);
+    }
+    await Promise.all(
+      wanted.map(async ([name, read]) => {
+        try {
+          const page = await read();
+          if (name !== "all" || filter === this.state.filter) {
+            this.dispatch({ type: "list", name, page });
+          }
+        } catch (error) {
+          // They are read again with the next event, and when the stream is back.
+          if (error.passing === undefined) throw error;
+        }
+      }),
+    );
+  }
+
+  #look() {
+    this.#see();
+    if (document.visibilityState !== "hidden" && this.state.linkUp) this.refreshLists();
+  }
+
+  /** What no event tells: news of conversations that are the AI's or another agent's. */
+  #lookAgain() {
+    if (document.visibilityState === "hidden" || !this.state.linkUp) return;
+    if (this.state.tab === "all") this.refreshLists();
+    if (this.live.watched !== this.state.selected) this.#read(this.state.selected);
+  }
+
+  // --- the open conversation ----------------------------------------------------------
+
+  refresh() {
+    this.refreshLists();
+    return this.#read(this.state.selected);
+  }
+
+  send(content) {
+    this.outbox.add(content);
+  }
+
+  /** Of the open conversation; each has its own, which goes on sending when another is open. */
+  get outbox() {
+    const name = this.state.selected;
+    if (!this.outboxes.has(name)) {
+      this.outboxes.set(
+        name,
+        new Outbox({
+          post: (item) => this.api.send(name, item),
+          dispatch: (action) => {
+            this.dispatch({ ...action, name });
+            if (action.type === "unsent" && action.problem === "NOT_ASSIGNED") this.#read(name);
+          },
+        }),
+      );
+    }
+    return this.outboxes.get(name);
+  }
+
+  /** takeover, release, close or reopen. */
+  act(verb) {
+    const name = this.state.selected;
+    return this.#attempt(verb, async () => {
+      const asOf = this.#revision(name);
+      const state = await this.api.act(name, verb);
+      this.dispatch({ type: "state", name, state, asOf, fresh: false });
+      this.#follow();
+      this.refreshLists();
+    });
+  }
+
+  async readOlder() {
+    const name = this.state.selected;
+    const [first] = opened(this.state)?.thread.messages ?? [];
+    if (!first) return;
+    await this.#attempt("older", async () => {
+      this.dispatch({ type: "older", name, page: await this.api.older(name, first.id) });
+    });
+  }
+
+  async #select(name) {
+    if (name === this.state.selected) return;
+    this.dispatch({ type: "selected", name });
+    if (name) await this.#read(name, { fresh: true });
+    else this.#follow();
+  }
+
+  /** Read a conversation's state; once at a time, and once more if asked meanwhile. */
+  async #read(name, { fresh = false } = {}) {
+    if (!name) return;
+    const running = this.reading.get(name);
+    if (running) {
+      running.again = { fresh: fresh || running.again?.fresh };
+      return;
+    }
+    const run = { again: null };
+    this.reading.set(name, run);
+    try {
+      const asOf = this.#revision(name);
+      const state = await this.api.state(name);
+      this.dispatch({ type: "state", name, state, asOf, fresh });
+    } catch (error) {
+      if (error.passing === undefined) throw error;
+      if (error.status === 404) this.dispatch({ type: "missing", name });
+    } finally {
+      this.reading.delete(name);
+    }
+    this.#follow();
+    if (run.again) await this.#read(name, run.again);
+  }
+
+  #revision(name) {
+    return this.state.conversations[name]?.revision ?? 0;
+  }
+
+  async #attempt(what, request) {
+    if (this.state.busy) return;
+    const name = this.state.selected;
+    this.dispatch({ type: "busy", what });
+    let problem = null;
+    try {
+      await request();
+    } catch (error) {
+      if (error.passing === undefined) console.error(error);
+      problem = { code: error.code ?? "unreachable", name: error.details?.agent?.name };
+      if (error.status === 409 || error.status === 403) {
+        this.#read(name);
+        this.refreshLists();
+      }
+    }
+    this.dispatch({ type: "done", problem });
+  }
+
+  // --- presence -----------------------------------------------------------------------
+
+  async setPresence(status) {
+    await this.#attempt("presence", async () => {
+      const answer = await this.api.setStatus(status);
+      this.dispatch({ type: "profile", profile: { ...this.state.me, ...answer } });
+    });
+  }
+
+  // --- the stream ---------------------------------------------------------------------
+
+  /** Watch the open conversation, if this agent may. */
+  #follow() {
+    const details = opened(this.state)?.details;
+    const may = details && watchable(details, this.state.me);
+    this.live.watch(may ? this.state.selected : null);
+  }
+
+  /** Before a stream that was refused is tried again: are we logged in, may we watch? */
+  async #mayGoOn(watched) {
+    const { status } = await this.api.profile();
+    this.dispatch({ type: "profile", profile: { ...this.state.me, status } });
+    if (watched) await this.#read(watched);
+    return this.live.watched === watched;
+  }
+
+  #connected(watched, frame) {
+    this.dispatch({ type: "connected", watched, skew: frame.timestamp * 1000 - Date.now() });
+    this.#readLists();
+    this.#read(this.state.selected, { fresh: true });
+    this.#readProfile();
+  }
+
+  async #readProfile() {
+    try {
+      this.dispatch({ type: "profile", profile: await this.api.profile() });
+    } catch (error) {
+      if (error.passing === undefined) throw error;
+    }
+  }
+
+  #event(event, watched) {
+    this.dispatch({ type: "event", event, watched });
+    switch (event.type) {
+      case "status_change":
+        this.refreshLists();
+        if (event.payload.session_name === this.state.selected) this.#read(this.state.selected);
+        break;
+      case "queue_update":
+      case "session_assigned":
+        this.refreshLists();
+        break;
+      case "reply_delta":
+        if (gapIn(this.state.conversations[watched].thread)) this.#read(watched);
+        break;
+    }
+  }
+
+  // --- what has been seen ---------------------------------------------------------------
+
+  #see() {
+    const name = this.state.selected;
+    const last = opened(this.state)?.thread.messages.at(-1);
+    if (!last || document.visibilityState === "hidden") return;
+    if (last.id <= (this.state.seen[name] ?? 0)) return;
+    this.dispatch({ type: "seen", name, id: last.id });
+    this.#remember();
+  }
+
+  #recall() {
+    try {
+      return JSON.parse(localStorage.getItem(this.memoryKey)) ?? {};
+    } catch {
+      return {};
+    }
+  }
+
+  #remember() {
+    // The newest are enough: conversations end.
+    const newest = Object.entries(this.state.seen).sort((a, b) => b[1] - a[1]).slice(0, 300);
+    try {
+      localStorage.setItem(this.memoryKey, JSON.stringify(Object.fromEntries(newest)));
+    } catch {
+      // Forbidden or full: unread marks then last as long as the page.
+    }
+  }
+}
+
+function nameInHash() {
+  return decodeURIComponent(location.hash.slice(1)) || null;
+}

@@ -1,0 +1,37 @@
+/* The agent's one stream. To watch another conversation a new stream is opened, and the old one
+   is closed once the new one is there, so that nothing is missed between. */
+
+import { Stream } from "../../ai_chatbot/chat/stream.js";
+
+export class Live {
+  /**
+   * prepare(watched): before a refused stream is tried again; resolves to false to let it be.
+   * onConnected(watched, frame), onEvent(event, watched), onLink(up), onDrop(watched).
+   */
+  constructor({ api, prepare, onConnected, onEvent, onLink, onDrop }) {
+    Object.assign(this, { api, prepare, onConnected, onEvent, onLink, onDrop });
+    // undefined: not open yet; null: open, and watching no conversation.
+    this.watched = undefined;
+    this.stream = null;
+  }
+
+  watch(name) {
+    if (this.watched === name) return;
+    this.watched = name;
+    const former = this.stream;
+    const stream = (this.stream = new Stream({
+      address: (cursor) => this.api.events(name, cursor),
+      prepare: async () => ((await this.prepare(name)) ? "" : null),
+      onConnected: (_payload, frame) => {
+        former?.close();
+        this.onConnected(name, frame);
+      },
+      onEvent: (event) => this.onEvent(event, name),
+      onLink: (up) => stream === this.stream && this.onLink(up),
+      onDrop: () => stream === this.stream && this.onDrop(name),
+    }));
+    stream.open("");
+    // If the new one cannot be had, the old one is not to stay for ever.
+    if (former) setTimeout(() => former.close(), 10_000);
+  }
+}

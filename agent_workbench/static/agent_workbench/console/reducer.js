@@ -1,0 +1,192 @@
+/* The console as data: (state, action) → state, and nothing else. */
+
+import * as thread from "../../ai_chatbot/chat/thread.js";
+
+const OWN = "agent";
+
+export function initialState({ me, seen }) {
+  return {
+    me,
+    tab: "queue",
+    filter: { q: "", status: "" },
+    lists: {
+      queue: { items: [], next: null, loaded: false },
+      mine: { items: [], next: null, loaded: false },
+      all: { items: [], next: null, loaded: false },
+    },
+    // Names of conversations that came into the queue and have not been looked at.
+    fresh: new Set(),
+    // The id of the last message seen, by conversation.
+    seen,
+    selected: null,
+    // By name, as far as they have been opened: {phase, details, thread, revision}
+    conversations: {},
+    linkUp: true,
+    // Server time minus ours, in milliseconds.
+    skew: 0,
+    busy: null,
+    // {code, name}: what went wrong last, and whose doing it was.
+    problem: null,
+  };
+}
+
+const unopened = { phase: "loading", details: null, thread: thread.emptyThread, revision: 0 };
+
+export function reduce(state, action) {
+  switch (action.type) {
+    case "tab":
+      return { ...state, tab: action.tab };
+    case "filter":
+      return {
+        ...state,
+        filter: action.filter,
+        lists: { ...state.lists, all: { items: [], next: null, loaded: false } },
+      };
+    case "list":
+      return withList(state, action);
+    case "more":
+      return withMore(state, action.page);
+    case "selected":
+      return withSelected(state, action.name);
+    case "state":
+      return withState(state, action);
+    case "missing":
+      return withConversation(state, action.name, (known) => ({ ...known, phase: "missing" }));
+    case "older":
+      return withThread(state, action.name, (t) => thread.withOlder(t, action.page, OWN));
+    case "connected":
+      return withConnected(state, action);
+    case "event":
+      return withEvent(state, action.event, action.watched);
+    case "queued":
+      return withThread(state, action.name, (t) => thread.withQueued(t, action.item));
+    case "sent":
+      return withThread(state, action.name, (t) => withMessage(t, action.message));
+    case "unsent":
+      return withThread(state, action.name, (t) => thread.withUnsent(t, action));
+    case "discarded":
+      return withThread(state, action.name, (t) => thread.withDiscarded(t, action));
+    case "seen":
+      return { ...state, seen: { ...state.seen, [action.name]: action.id } };
+    case "profile":
+      return { ...state, me: action.profile };
+    case "busy":
+      return { ...state, busy: action.what, problem: null };
+    case "done":
+      return { ...state, busy: null, problem: action.problem ?? null };
+    case "link":
+      return { ...state, linkUp: action.up };
+    default:
+      throw new Error(`unknown action ${action.type}`);
+  }
+}
+
+/** The conversation on screen, or null. */
+export function opened(state) {
+  return state.selected ? (state.conversations[state.selected] ?? unopened) : null;
+}
+
+/** May this agent follow it live? The server decides; this only spares a refusal. */
+export function watchable({ status, agent }, me) {
+  return status !== "manual_live" || agent?.id === me.id || me.role === "admin";
+}
+
+export function isMine(details, me) {
+  return details?.status === "manual_live" && details.agent?.id === me.id;
+}
+
+/** Has the customer written something that the agent has not seen? */
+export function isUnread(state, { session_name: name, last_message: last }) {
+  return last?.role === "user" && last.id > (state.seen[name] ?? 0);
+}
+
+function withList(state, { name, page }) {
+  const lists = { ...state.lists, [name]: { items: page.items, next: page.next, loaded: true } };
+  if (name !== "queue") return { ...state, lists };
+  const before = state.lists.queue;
+  const waiting = page.items.map((item) => item.session_name);
+  const known = new Set(before.items.map((item) => item.session_name));
+  const fresh = waiting.filter((each) =>
+    known.has(each) ? state.fresh.has(each) : before.loaded && each !== state.selected,
+  );
+  return { ...state, lists, fresh: new Set(fresh) };
+}
+
+function withMore(state, page) {
+  const { all } = state.lists;
+  const known = new Set(all.items.map((item) => item.session_name));
+  const items = [...all.items, ...page.items.filter((item) => !known.has(item.session_name))];
+  return { ...state, lists: { ...state.lists, all: { ...all, items, next: page.next } } };
+}
+
+function withSelected(state, name) {
+  const fresh = new Set(state.fresh);
+  fresh.delete(name);
+  return { ...state, selected: name, fresh, problem: null };
+}
+
+function withConversation(state, name, change) {
+  const known = state.conversations[name] ?? unopened;
+  return { ...state, conversations: { ...state.conversations, [name]: change(known) } };
+}
+
+function withThread(state, name, change) {
+  return withConversation(state, name, (known) => ({ ...known, thread: change(known.thread) }));
+}
+
+/** `asOf`: the conversation's revision when its state was asked for. */
+function withState(state, { name, state: read, asOf, fresh }) {
+  return withConversation(state, name, (known) => {
+    const merged = thread.withState(known.thread, read, { own: OWN, fresh });
+    const late = asOf !== known.revision && known.details !== null;
+    const details = late ? { ...read, ...statusOf(known.details) } : read;
+    return {
+      ...known,
+      phase: "ready",
+      details,
+      thread: details.status === "bot_active" ? merged : thread.withoutReply(merged),
+    };
+  });
+}
+
+const statusOf = ({ status, agent, queue }) => ({ status, agent, queue });
+
+/** A stream begins here: what was known of an answer being written may be out of date. */
+function withConnected(state, { watched, skew }) {
+  const next = { ...state, skew };
+  if (!watched || !state.conversations[watched]) return next;
+  return withThread(next, watched, thread.withoutReply);
+}
+
+function withMessage(known, message, aiAnswers = false) {
+  return thread.withMessage(known, message, { own: OWN, aiAnswers });
+}
+
+function withEvent(state, { type, payload }, watched) {
+  switch (type) {
+    case "status_change":
+      if (!state.conversations[payload.session_name]) return state;
+      return withConversation(state, payload.session_name, (known) => ({
+        ...known,
+        revision: known.revision + 1,
+        details: known.details && { ...known.details, ...statusOf({ queue: null, ...payload }) },
+        thread: thread.withoutReply(known.thread),
+      }));
+    case "presence":
+      if (payload.agent.id !== state.me.id) return state;
+      return { ...state, me: { ...state.me, status: payload.status } };
+    case "message":
+      return withConversation(state, watched, (known) => ({
+        ...known,
+        thread: withMessage(known.thread, payload, known.details?.status === "bot_active"),
+      }));
+    case "reply_started":
+      return withThread(state, watched, (t) => thread.withReplyStarted(t, payload));
+    case "reply_delta":
+      return withThread(state, watched, (t) => thread.withReplyDelta(t, payload));
+    case "reply_aborted":
+      return withThread(state, watched, (t) => thread.withReplyAborted(t, payload));
+    default:
+      return state; // lists are read anew; the rest is of a later version
+  }
+}

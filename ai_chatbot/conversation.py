@@ -1,0 +1,102 @@
+"""The customer's verbs: begin, write, stop the AI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from ai_chatbot import events, handoff, replies, tokens, turns
+from ai_chatbot.exceptions import NotAssigned, SessionClosed
+from ai_chatbot.handoff import Person
+from ai_chatbot.models import ChatSession, Message, MessageRole, Status
+
+
+@transaction.atomic
+def begin(
+    *, nickname: str, email: str, language: str, metadata: dict[str, Any]
+) -> tuple[ChatSession, str]:
+    """A new session with the AI, and its token, which is not stored and not shown again."""
+    token = tokens.new()
+    session = ChatSession.objects.create(
+        token_digest=tokens.digest(token),
+        nickname=nickname,
+        email=email,
+        language=language,
+        metadata=metadata,
+    )
+    return session, token
+
+
+@transaction.atomic
+def write(session_name: str, *, content: str, client_id: str) -> tuple[Message, bool]:
+    """The customer says something; the AI answers if it has the session.
+
+    Returns the message and whether it is new: the same `client_id` is stored once.
+    Raises SessionNotFound, SessionClosed.
+    """
+    session = handoff.lock(session_name)
+    known = _already(session, role=MessageRole.USER, client_id=client_id)
+    if known is not None:
+        return known, False
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    message = _add(session, role=MessageRole.USER, content=content, client_id=client_id)
+    if session.status == Status.BOT_ACTIVE:
+        replies.owe(session, message)
+    elif session.status == Status.MANUAL_LIVE:
+        assert session.agent is not None  # noqa: S101 - the database's own constraint
+        events.own_session_updated(session, session.agent.get_username())
+    else:
+        events.queue_updated(session, "updated")
+    return message, True
+
+
+@transaction.atomic
+def write_as_agent(
+    session_name: str, agent: Person, *, content: str, client_id: str
+) -> tuple[Message, bool]:
+    """The assigned agent says something.
+
+    Raises SessionNotFound, SessionClosed, NotAssigned.
+    """
+    session = handoff.lock(session_name)
+    if session.agent_id != agent.id and session.status == Status.MANUAL_LIVE:
+        raise NotAssigned(agent=events.person(session.agent_id, session.agent_name))
+    known = _already(session, role=MessageRole.AGENT, agent_id=agent.id, client_id=client_id)
+    if known is not None:
+        return known, False
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    if session.status != Status.MANUAL_LIVE:
+        raise NotAssigned(status=session.status)
+    message = _add(
+        session,
+        role=MessageRole.AGENT,
+        content=content,
+        client_id=client_id,
+        agent_id=agent.id,
+        agent_name=agent.name,
+    )
+    events.own_session_updated(session, agent.username)
+    return message, True
+
+
+@transaction.atomic
+def stop_reply(session_name: str) -> ChatSession:
+    """Stop the AI's answer, if one is being written; what was shown is kept."""
+    session = handoff.lock(session_name)
+    turns.abort_active(session, "stopped")
+    return session
+
+
+def _already(session: ChatSession, **key: Any) -> Message | None:
+    return session.messages.filter(**key).first()
+
+
+def _add(session: ChatSession, **fields: Any) -> Message:
+    message = Message.objects.create(session=session, **fields)
+    session.last_message_at = message.created_at
+    session.save(update_fields=["last_message_at", "updated_at"])
+    events.message_added(message)
+    return message

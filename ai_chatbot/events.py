@@ -1,0 +1,148 @@
+"""The conversation's events: what is sent, to whom. Sent from verbs, in their transaction.
+
+A session's stream has the session's name as its target. All agents listen to AGENTS; each also
+to the target that is their username.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ai_chatbot.models import ChatSession, Message, MessageRole
+from sse import enqueue_sse_message_sync
+
+AGENTS = "workbench:agents"
+SUMMARY_CHARACTERS = 160
+
+
+def stamp(moment: datetime) -> str:
+    """The time as the HTTP API writes it, so that both say the same."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def person(agent_id: int | None, name: str) -> dict[str, Any] | None:
+    return None if agent_id is None else {"id": agent_id, "name": name}
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.pk,
+        "client_id": message.client_id,
+        "reply_id": str(message.reply_id) if message.reply_id else None,
+        "role": message.role,
+        "content": message.content,
+        "created_at": stamp(message.created_at),
+        "agent": person(message.agent_id, message.agent_name),
+        "sources": message.sources,
+        "status": message.status,
+    }
+
+
+def summary(session: ChatSession) -> dict[str, Any]:
+    """A session as lists show it, with the last thing that somebody said in it."""
+    last = session.messages.exclude(role=MessageRole.SYSTEM).order_by("-pk").first()
+    return {
+        "session_name": session.name,
+        "nickname": session.nickname,
+        "language": session.language,
+        "status": session.status,
+        "agent": person(session.agent_id, session.agent_name),
+        "reason": session.escalation_reason,
+        "created_at": stamp(session.created_at),
+        "escalated_at": stamp(session.escalated_at) if session.escalated_at else None,
+        "last_message": last
+        and {
+            "id": last.pk,
+            "role": last.role,
+            "content": last.content[:SUMMARY_CHARACTERS],
+            "created_at": stamp(last.created_at),
+        },
+    }
+
+
+def message_added(message: Message, *, ends_reply: bool = False) -> None:
+    """`ends_reply`: no more of its deltas may follow on any stream."""
+    enqueue_sse_message_sync(
+        message.session.name,
+        {"type": "message", "payload": message_json(message)},
+        barrier=ends_reply,
+    )
+
+
+def status_changed(session: ChatSession, previous: str, reason: str) -> None:
+    event = {
+        "type": "status_change",
+        "payload": {
+            "session_name": session.name,
+            "status": session.status,
+            "previous": previous,
+            "reason": reason,
+            "agent": person(session.agent_id, session.agent_name),
+        },
+    }
+    # A barrier: nothing that the former owner began is shown after it.
+    enqueue_sse_message_sync(session.name, event, barrier=True)
+    enqueue_sse_message_sync(AGENTS, event)
+
+
+def reply_started(session: ChatSession, reply_id: object) -> str:
+    """Returns the cursor that the reply's deltas depend on."""
+    return enqueue_sse_message_sync(
+        session.name, {"type": "reply_started", "payload": {"reply_id": str(reply_id)}}
+    )
+
+
+def reply_delta(
+    session_name: str, reply_id: object, text: str, *, offset: int, since: str
+) -> None:
+    """`offset`: how many characters of the reply came before this piece."""
+    enqueue_sse_message_sync(
+        session_name,
+        {
+            "type": "reply_delta",
+            "payload": {"reply_id": str(reply_id), "text": text, "offset": offset},
+        },
+        durable=False,
+        since=since,
+    )
+
+
+def reply_aborted(session: ChatSession, reply_id: object, reason: str) -> None:
+    enqueue_sse_message_sync(
+        session.name,
+        {"type": "reply_aborted", "payload": {"reply_id": str(reply_id), "reason": reason}},
+        barrier=True,
+    )
+
+
+def queue_position(session: ChatSession, position: int, seconds: int | None) -> None:
+    enqueue_sse_message_sync(
+        session.name,
+        {
+            "type": "queue_position",
+            "payload": {"position": position, "estimated_wait_seconds": seconds},
+        },
+    )
+
+
+def queue_updated(session: ChatSession, change: str) -> None:
+    """`change`: added, updated or removed. For the queue every agent sees."""
+    enqueue_sse_message_sync(
+        AGENTS,
+        {"type": "queue_update", "payload": {"change": change, "session": summary(session)}},
+    )
+
+
+def own_session_updated(session: ChatSession, username: str) -> None:
+    """The same, for the one agent who has the session."""
+    enqueue_sse_message_sync(
+        username,
+        {"type": "queue_update", "payload": {"change": "updated", "session": summary(session)}},
+    )
+
+
+def session_assigned(session: ChatSession, username: str) -> None:
+    enqueue_sse_message_sync(
+        username, {"type": "session_assigned", "payload": {"session": summary(session)}}
+    )

@@ -1,0 +1,219 @@
+"""Who has the conversation: every change of a session's status goes through here.
+
+Each verb locks the session, checks, changes it and announces, in one transaction. The order of
+locks is: session, its turn, its event target, the target of all agents, an agent's target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from ai_chatbot import events, hours, turns, waiting
+from ai_chatbot.exceptions import (
+    AlreadyTaken,
+    IllegalTransition,
+    ManualInProgress,
+    NotAssigned,
+    NotLive,
+    NotPending,
+    SessionClosed,
+    SessionNotFound,
+)
+from ai_chatbot.models import ChatSession, Message, MessageRole, Status
+
+REASON_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An agent as the conversation knows one: the user's id and username, the shown name."""
+
+    id: int
+    username: str
+    name: str
+    # May act on conversations that other agents have.
+    supervises: bool = False
+
+
+def lock(session_name: str) -> ChatSession:
+    """The session, its row locked until the transaction ends. Raises SessionNotFound."""
+    try:
+        return ChatSession.objects.select_for_update().get(name=session_name)
+    except ChatSession.DoesNotExist:
+        raise SessionNotFound from None
+
+
+@transaction.atomic
+def escalate(session_name: str, *, reason: str = "") -> ChatSession:
+    """Ask for a person: into the queue, or to email if nobody can come.
+
+    Raises SessionNotFound, SessionClosed, ManualInProgress.
+    """
+    return escalate_locked(lock(session_name), reason=reason)
+
+
+def escalate_locked(session: ChatSession, *, reason: str) -> ChatSession:
+    """`escalate` for a caller that holds the session's lock."""
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    if session.status in (Status.PENDING_MANUAL, Status.MANUAL_LIVE):
+        raise ManualInProgress(status=session.status)
+    someone_can_come = hours.is_open() and import_string(settings.HANDOFF_AVAILABILITY)()
+    if not someone_can_come and session.status == Status.AFTER_HOURS_EMAIL:
+        return session
+    turns.abort_active(session, "escalated")
+    reason = reason[:REASON_CHARACTERS]
+    session.escalation_reason = reason
+    with override(session.language):
+        if someone_can_come:
+            session.escalated_at = timezone.now()
+            say(session, _("You are in line for a member of our team. Please stay here."))
+            _become(session, Status.PENDING_MANUAL, reason=reason or "requested")
+            events.queue_updated(session, "added")
+        else:
+            say(
+                session,
+                _(
+                    "Nobody from our team is here right now. Leave your message and your email "
+                    "address, and we will write to you."
+                ),
+            )
+            _become(session, Status.AFTER_HOURS_EMAIL, reason=reason or "nobody_available")
+    return session
+
+
+@transaction.atomic
+def cancel_escalation(session_name: str) -> ChatSession:
+    """Back to the AI while waiting. Raises SessionNotFound, NotPending."""
+    session = lock(session_name)
+    if session.status != Status.PENDING_MANUAL:
+        raise NotPending(status=session.status)
+    _forget_handoff(session)
+    with override(session.language):
+        say(session, _("You left the line. The AI assistant is with you again."))
+    _become(session, Status.BOT_ACTIVE, reason="cancelled")
+    events.queue_updated(session, "removed")
+    return session
+
+
+@transaction.atomic
+def take_over(session_name: str, agent: Person) -> ChatSession:
+    """Make the agent the session's one owner. Repeating it changes nothing.
+
+    Raises SessionNotFound, SessionClosed, AlreadyTaken (with who has it).
+    """
+    session = lock(session_name)
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    if session.status == Status.MANUAL_LIVE:
+        if session.agent_id == agent.id:
+            return session
+        raise AlreadyTaken(agent=events.person(session.agent_id, session.agent_name))
+    turns.abort_active(session, "taken_over")
+    now = timezone.now()
+    if session.escalated_at:
+        session.waited_seconds = round((now - session.escalated_at).total_seconds())
+    session.taken_at = now
+    session.agent_id, session.agent_name = agent.id, agent.name
+    with override(session.language):
+        say(session, _("%(name)s has joined the conversation.") % {"name": agent.name})
+    was_waiting = session.status == Status.PENDING_MANUAL
+    _become(session, Status.MANUAL_LIVE, reason="taken_over")
+    events.session_assigned(session, agent.username)
+    if was_waiting:
+        events.queue_updated(session, "removed")
+    return session
+
+
+@transaction.atomic
+def release(session_name: str, by: Person | None) -> ChatSession:
+    """Give the conversation back to the AI. `by` None: the site's administration.
+
+    Raises SessionNotFound, NotLive, NotAssigned.
+    """
+    session = lock(session_name)
+    if session.status != Status.MANUAL_LIVE:
+        raise NotLive(status=session.status)
+    _check_owner(session, by)
+    _forget_handoff(session)
+    session.agent, session.agent_name = None, ""
+    with override(session.language):
+        say(session, _("The AI assistant is with you again."))
+    _become(session, Status.BOT_ACTIVE, reason="released")
+    return session
+
+
+@transaction.atomic
+def close(session_name: str, by: Person | None, *, reason: str) -> ChatSession:
+    """End the conversation; a closed one stays as it is. `by` None: customer or administration.
+
+    An agent may close the conversation they have, or one that nobody has.
+    Raises SessionNotFound, NotAssigned.
+    """
+    session = lock(session_name)
+    if session.status == Status.CLOSED:
+        return session
+    if by is not None and session.agent_id is not None:
+        _check_owner(session, by)
+    turns.abort_active(session, "closed")
+    was_waiting = session.status == Status.PENDING_MANUAL
+    _forget_handoff(session)
+    session.closed_at = timezone.now()
+    with override(session.language):
+        say(session, _("This conversation is closed."))
+    _become(session, Status.CLOSED, reason=reason)
+    if was_waiting:
+        events.queue_updated(session, "removed")
+    return session
+
+
+@transaction.atomic
+def reopen(session_name: str) -> ChatSession:
+    """A closed conversation goes on, with the AI. Raises SessionNotFound, IllegalTransition."""
+    session = lock(session_name)
+    if session.status != Status.CLOSED:
+        raise IllegalTransition(status=session.status, to=str(Status.BOT_ACTIVE))
+    session.agent, session.agent_name = None, ""
+    session.closed_at = None
+    with override(session.language):
+        say(session, _("This conversation is open again."))
+    _become(session, Status.BOT_ACTIVE, reason="reopened")
+    return session
+
+
+def _become(session: ChatSession, status: Status, *, reason: str) -> None:
+    if not session.may_become(status):
+        raise IllegalTransition(status=session.status, to=str(status))
+    previous, session.status = session.status, status
+    session.ownership_epoch += 1
+    session.save()
+    events.status_changed(session, previous, reason)
+    if Status.PENDING_MANUAL in (previous, status):
+        transaction.on_commit(waiting.announce_places)
+
+
+def say(session: ChatSession, text: str) -> Message:
+    """A line of the system's own, which the customer sees."""
+    message = Message.objects.create(session=session, role=MessageRole.SYSTEM, content=text)
+    session.last_message_at = message.created_at
+    events.message_added(message)
+    return message
+
+
+def _forget_handoff(session: ChatSession) -> None:
+    """Leave nothing that would look like a request for a person."""
+    session.escalated_at = None
+    session.escalation_reason = ""
+    session.queue_position = None
+
+
+def _check_owner(session: ChatSession, by: Person | None) -> None:
+    if by is not None and session.agent_id != by.id and not by.supervises:
+        raise NotAssigned(agent=events.person(session.agent_id, session.agent_name))

@@ -1,0 +1,269 @@
+"""The conversation as it is stored: sessions, messages, AI turns and the knowledge base."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+MESSAGE_MAX_CHARACTERS = 4000
+
+
+def new_session_name() -> str:
+    """A name nobody can guess; the prefix keeps it apart from agents' usernames."""
+    return f"cs_{secrets.token_urlsafe(16)}"
+
+
+class Status(models.TextChoices):
+    BOT_ACTIVE = "bot_active", _("With the AI")
+    PENDING_MANUAL = "pending_manual", _("Waiting for a person")
+    MANUAL_LIVE = "manual_live", _("With an agent")
+    AFTER_HOURS_EMAIL = "after_hours_email", _("After hours, by email")
+    CLOSED = "closed", _("Closed")
+
+
+# The one table of what may follow what; verbs check it under the session's row lock.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    Status.BOT_ACTIVE: frozenset(
+        {Status.PENDING_MANUAL, Status.MANUAL_LIVE, Status.AFTER_HOURS_EMAIL, Status.CLOSED}
+    ),
+    Status.PENDING_MANUAL: frozenset(
+        {Status.MANUAL_LIVE, Status.BOT_ACTIVE, Status.AFTER_HOURS_EMAIL, Status.CLOSED}
+    ),
+    Status.MANUAL_LIVE: frozenset({Status.BOT_ACTIVE, Status.PENDING_MANUAL, Status.CLOSED}),
+    Status.AFTER_HOURS_EMAIL: frozenset(
+        {Status.MANUAL_LIVE, Status.PENDING_MANUAL, Status.BOT_ACTIVE, Status.CLOSED}
+    ),
+    Status.CLOSED: frozenset({Status.BOT_ACTIVE}),
+}
+
+
+class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
+    def pending(self) -> ChatSessionQuerySet:
+        """The queue, first come first."""
+        return self.filter(status=Status.PENDING_MANUAL).order_by("escalated_at", "pk")
+
+    def open(self) -> ChatSessionQuerySet:
+        return self.exclude(status=Status.CLOSED)
+
+
+class ChatSession(models.Model):
+    """One customer's conversation.
+
+    Who may speak in it is `status` together with `ownership_epoch`: every change of hands adds
+    one to the epoch, so that work begun under an older owner can be told from the present.
+    """
+
+    name = models.CharField(_("name"), max_length=64, unique=True, default=new_session_name)
+    token_digest = models.CharField(max_length=64, unique=True, editable=False)
+    nickname = models.CharField(_("nickname"), max_length=100, blank=True)
+    email = models.EmailField(_("email"), blank=True)
+    language = models.CharField(_("language"), max_length=16, default="en")
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+
+    status = models.CharField(
+        _("status"), max_length=20, choices=Status, default=Status.BOT_ACTIVE
+    )
+    ownership_epoch = models.PositiveIntegerField(_("ownership epoch"), default=0)
+    agent = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("agent"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="chat_sessions",
+        help_text=_("Who talks with the customer now, or who closed the conversation."),
+    )
+    agent_name = models.CharField(_("agent's name"), max_length=150, blank=True)
+
+    escalated_at = models.DateTimeField(_("asked for a person at"), null=True, blank=True)
+    escalation_reason = models.CharField(_("reason"), max_length=500, blank=True)
+    queue_position = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="The last position announced."
+    )
+    taken_at = models.DateTimeField(_("last taken over at"), null=True, blank=True)
+    waited_seconds = models.PositiveIntegerField(
+        _("waited"), null=True, blank=True, help_text=_("Seconds in the queue, the last time.")
+    )
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    last_message_at = models.DateTimeField(_("last message at"), null=True, blank=True)
+
+    objects = ChatSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("chat session")
+        verbose_name_plural = _("chat sessions")
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["status", "escalated_at"], name="session_queue"),
+            models.Index(fields=["agent", "status"], name="session_agent"),
+            models.Index(fields=["-created_at", "-id"], name="session_newest"),
+            models.Index(fields=["-taken_at"], name="session_taken"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=Status.values), name="session_status_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.MANUAL_LIVE) | Q(agent__isnull=False),
+                name="session_live_has_agent",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=[Status.MANUAL_LIVE, Status.CLOSED])
+                | Q(agent__isnull=True),
+                name="session_agent_only_live_or_closed",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.PENDING_MANUAL) | Q(escalated_at__isnull=False),
+                name="session_pending_since",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def may_become(self, status: str) -> bool:
+        return status in TRANSITIONS[self.status]
+
+
+class MessageRole(models.TextChoices):
+    USER = "user", _("Customer")
+    ASSISTANT = "assistant", _("AI")
+    AGENT = "agent", _("Agent")
+    SYSTEM = "system", _("System")
+
+
+class Message(models.Model):
+    """One line of the thread. Written under the session's lock, so ids follow its order."""
+
+    class Status(models.TextChoices):
+        COMPLETE = "complete", _("Complete")
+        INTERRUPTED = "interrupted", _("Interrupted")
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="messages")
+    role = models.CharField(_("role"), max_length=10, choices=MessageRole)
+    content = models.TextField(_("content"))
+    client_id = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001 - NULLs do not collide in the unique constraint
+    reply_id = models.UUIDField(null=True, blank=True, unique=True)
+    agent = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("agent"),
+    )
+    agent_name = models.CharField(_("agent's name"), max_length=150, blank=True)
+    sources = models.JSONField(_("sources"), default=list, blank=True)
+    status = models.CharField(
+        _("status"), max_length=12, choices=Status, default=Status.COMPLETE
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["pk"]
+        indexes = [models.Index(fields=["session", "id"], name="message_thread")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session", "client_id"],
+                condition=Q(role=MessageRole.USER),
+                name="message_once_per_client_id",
+            ),
+            models.UniqueConstraint(
+                fields=["session", "agent", "client_id"],
+                condition=Q(role=MessageRole.AGENT),
+                name="message_once_per_agents_client_id",
+            ),
+            models.CheckConstraint(
+                condition=Q(role__in=MessageRole.values), name="message_role_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(role=MessageRole.AGENT) | Q(agent__isnull=False),
+                name="message_agent_named",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} #{self.pk}"
+
+
+class ReplyTurn(models.Model):
+    """The AI's duty to answer, from the customer's message to the stored reply.
+
+    A running turn belongs to one process until `lease_until`; one whose lease has run out was
+    left by a process that died, and any other may finish it.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        ABORTED = "aborted"
+        FAILED = "failed"
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="turns")
+    question = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="turns")
+    reply_id = models.UUIDField(default=uuid.uuid4, unique=True)
+    ownership_epoch = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    text = models.TextField(blank=True, help_text="What has been shown to the customer so far.")
+    attempt = models.PositiveSmallIntegerField(default=1)
+    started_cursor = models.CharField(max_length=64, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("AI turn")
+        verbose_name_plural = _("AI turns")
+        indexes = [models.Index(fields=["state", "lease_until"], name="turn_lease")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session"],
+                condition=Q(state__in=["waiting", "running"]),
+                name="turn_one_active_per_session",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.reply_id)
+
+
+class Article(models.Model):
+    """A knowledge-base article, the offline AI's only source."""
+
+    slug = models.SlugField(_("slug"), max_length=100)
+    language = models.CharField(
+        _("language"), max_length=16, choices=settings.LANGUAGES, default="en"
+    )
+    title = models.CharField(_("title"), max_length=200)
+    body = models.TextField(
+        _("body"), help_text=_("Plain text; an empty line separates passages.")
+    )
+    url = models.CharField(
+        _("address"), max_length=300, blank=True, help_text=_("Where customers can read it.")
+    )
+    published = models.BooleanField(_("published"), default=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("knowledge-base article")
+        verbose_name_plural = _("knowledge base")
+        ordering = ["title"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slug", "language"], name="article_once_per_language"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

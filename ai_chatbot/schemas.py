@@ -1,0 +1,179 @@
+"""What the API takes and gives; the JSON of the contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from ninja import Schema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from ai_chatbot.events import stamp
+from ai_chatbot.models import MESSAGE_MAX_CHARACTERS
+
+METADATA_MAX_BYTES = 8192
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("The character NUL cannot be stored.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("Half of a surrogate pair is no character.") from error
+    return text
+
+
+def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError("This is not JSON that can be stored.") from error
+    if size > METADATA_MAX_BYTES:
+        raise ValueError(f"At most {METADATA_MAX_BYTES} bytes of JSON.")
+    if "\\u0000" in text:
+        raise ValueError("The character NUL cannot be stored.")
+    return value
+
+
+def _email(text: str) -> str:
+    if text:
+        try:
+            validate_email(text)
+        except ValidationError as error:
+            raise ValueError("This is not an email address.") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
+Content = Annotated[Line, StringConstraints(min_length=1, max_length=MESSAGE_MAX_CHARACTERS)]
+Email = Annotated[Line, AfterValidator(_email), Field(max_length=254)]
+ClientId = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+# Django's own encoder leaves out a fraction of zero; a client compares with the event's text.
+Moment = Annotated[
+    datetime,
+    PlainSerializer(stamp, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+SessionStatus = Literal[
+    "bot_active", "pending_manual", "manual_live", "after_hours_email", "closed"
+]
+
+
+class Body(BaseModel):
+    """What comes in is a JSON object; ninja's Schema would take anything with attributes."""
+
+
+class NewSession(Body):
+    nickname: Annotated[Line, Field(max_length=100)] = ""
+    email: Email = ""
+    language: Annotated[Line, Field(max_length=35)] = ""
+    metadata: Metadata = {}
+
+
+class CreatedSession(Schema):
+    session_name: str
+    token: str
+    status: SessionStatus
+    created_at: Moment
+    cursor: str
+
+
+class NewMessage(Body):
+    content: Content
+    client_id: ClientId
+
+
+class Escalation(Body):
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class PersonOut(Schema):
+    id: int
+    name: str
+
+
+class SourceOut(Schema):
+    title: str
+    url: str
+    excerpt: str
+
+
+class MessageOut(Schema):
+    id: int
+    client_id: str | None
+    reply_id: str | None
+    role: Literal["user", "assistant", "agent", "system"]
+    content: str
+    created_at: Moment
+    agent: PersonOut | None
+    sources: list[SourceOut]
+    status: Literal["complete", "interrupted"]
+
+
+class QueueOut(Schema):
+    position: int
+    estimated_wait_seconds: int | None
+
+
+class ReplyOut(Schema):
+    """The AI's answer that is being written, as far as it is."""
+
+    reply_id: str
+    text: str
+
+
+class SessionState(Schema):
+    session_name: str
+    nickname: str
+    language: str
+    status: SessionStatus
+    agent: PersonOut | None
+    queue: QueueOut | None
+    reply: ReplyOut | None
+    messages: list[MessageOut]
+    cursor: str
+    created_at: Moment
+
+
+class MessagePage(Schema):
+    items: list[MessageOut]
+    next: str | None
+
+
+class Language(Schema):
+    code: str
+    name: str
+
+
+class Config(Schema):
+    greeting: str
+    starter_questions: list[str]
+    hours: dict[str, list[list[str]]]
+    time_zone: str
+    open_now: bool
+    languages: list[Language]
+    message_max_characters: int
+
+
+class ErrorBody(Schema):
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Error(Schema):
+    error: ErrorBody

@@ -1,0 +1,63 @@
+/* The customer's API: the calls of one visitor. */
+
+import { call } from "./http.js";
+
+export class CustomerApi {
+  constructor(origin) {
+    this.base = `${origin}/api`;
+  }
+
+  config(language) {
+    return call("GET", `${this.base}/config?language=${encodeURIComponent(language)}`);
+  }
+
+  begin({ language, nickname = "", email = "" }) {
+    return call("POST", `${this.base}/sessions`, { body: { language, nickname, email } });
+  }
+
+  state(session) {
+    return this.#call("GET", session, "");
+  }
+
+  older(session, before) {
+    return this.#call("GET", session, `/messages?before=${before}&limit=50`);
+  }
+
+  send(session, { content, client_id }) {
+    return this.#call("POST", session, "/messages", { content, client_id });
+  }
+
+  escalate(session) {
+    return this.#call("POST", session, "/escalate", {});
+  }
+
+  leaveLine(session) {
+    return this.#call("DELETE", session, "/escalate");
+  }
+
+  stop(session) {
+    return this.#call("POST", session, "/stop", {});
+  }
+
+  close(session) {
+    return this.#call("POST", session, "/close", {});
+  }
+
+  /** The token stands in the address because an EventSource sends no headers of ours. */
+  events(session, cursor) {
+    const query = new URLSearchParams({ token: session.token });
+    if (cursor) query.set("last_event_id", cursor);
+    return `${this.#path(session, "/events")}?${query}`;
+  }
+
+  #path(session, rest) {
+    return `${this.base}/sessions/${encodeURIComponent(session.name)}${rest}`;
+  }
+
+  #call(method, session, rest, body) {
+    return call(method, this.#path(session, rest), {
+      body,
+      headers: { Authorization: `Bearer ${session.token}` },
+    });
+  }
+}

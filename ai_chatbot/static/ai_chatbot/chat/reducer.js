@@ -1,0 +1,114 @@
+/* The customer's whole conversation as data: (state, action) → state, and nothing else. */
+
+import * as thread from "./thread.js";
+
+const OWN = "user";
+
+export const initialState = {
+  // "none": no session yet; "loading": the stored one is being read; "ready".
+  phase: "none",
+  config: null,
+  session: null,
+  status: "bot_active",
+  agent: null,
+  queue: null,
+  thread: thread.emptyThread,
+  // Counts changes of status and queue, so that an answer from before one is told from a newer.
+  revision: 0,
+  linkUp: true,
+  // A request of the customer's that is under way: "escalate", "leave", "close", "stop".
+  busy: null,
+  // What went wrong last, as a code that the view has words for.
+  problem: null,
+};
+
+export function reduce(state, action) {
+  switch (action.type) {
+    case "config":
+      return { ...state, config: action.config };
+    case "session":
+      return { ...state, session: action.session, phase: action.known ? "loading" : "ready" };
+    case "forgotten":
+      return {
+        ...initialState,
+        config: state.config,
+        problem: action.problem ?? null,
+        thread: { ...thread.emptyThread, outbox: action.keepOutbox ? state.thread.outbox : [] },
+      };
+    case "state":
+      return withState(state, action);
+    case "older":
+      return { ...state, thread: thread.withOlder(state.thread, action.page, OWN) };
+    case "event":
+      return withEvent(state, action.event);
+    case "queued":
+      return { ...state, problem: null, thread: thread.withQueued(state.thread, action.item) };
+    case "sent":
+      return { ...state, thread: withMessage(state, action.message) };
+    case "unsent":
+      return { ...state, thread: thread.withUnsent(state.thread, action) };
+    case "discarded":
+      return { ...state, thread: thread.withDiscarded(state.thread, action) };
+    case "busy":
+      return { ...state, busy: action.what, problem: null };
+    case "done":
+      return { ...state, busy: null, problem: action.problem ?? null };
+    case "stopped":
+      return { ...state, thread: { ...state.thread, awaited: false } };
+    case "link":
+      return { ...state, linkUp: action.up };
+    default:
+      throw new Error(`unknown action ${action.type}`);
+  }
+}
+
+/** `asOf`: the revision when the state was asked for; undefined: no stream was open then. */
+function withState(state, { state: read, asOf }) {
+  const fresh = asOf === undefined;
+  const known = fresh ? thread.withoutReply(state.thread) : state.thread;
+  const merged = thread.withState(known, read, { fresh, own: OWN });
+  // What the stream has said meanwhile about the status is newer.
+  if (!fresh && asOf !== state.revision) return { ...state, phase: "ready", thread: merged };
+  return {
+    ...state,
+    phase: "ready",
+    status: read.status,
+    agent: read.agent,
+    queue: read.queue,
+    thread: read.status === "bot_active" ? merged : thread.withoutReply(merged),
+  };
+}
+
+function withMessage(state, message) {
+  return thread.withMessage(state.thread, message, {
+    own: OWN,
+    aiAnswers: state.status === "bot_active",
+  });
+}
+
+function withEvent(state, { type, payload }) {
+  switch (type) {
+    case "message":
+      return { ...state, thread: withMessage(state, payload) };
+    case "reply_started":
+      return { ...state, thread: thread.withReplyStarted(state.thread, payload) };
+    case "reply_delta":
+      return { ...state, thread: thread.withReplyDelta(state.thread, payload) };
+    case "reply_aborted":
+      return { ...state, thread: thread.withReplyAborted(state.thread, payload) };
+    case "status_change":
+      return {
+        ...state,
+        revision: state.revision + 1,
+        status: payload.status,
+        agent: payload.agent,
+        queue: payload.status === "pending_manual" ? state.queue : null,
+        thread: thread.withoutReply(state.thread),
+      };
+    case "queue_position":
+      if (state.status !== "pending_manual") return state;
+      return { ...state, revision: state.revision + 1, queue: payload };
+    default:
+      return state; // an event of a later version
+  }
+}

@@ -1,0 +1,35 @@
+"""What the server runs: event streams straight to their consumers, the rest to Django."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from django.urls import re_path  # noqa: E402 - Django must be set up first
+
+from agent_workbench import presence  # noqa: E402
+from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
+from ai_chatbot import replies  # noqa: E402
+from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
+from sse.server import Finishing, Server, Work  # noqa: E402
+
+streams = []
+work: list[Work] = []
+if settings.SERVES_CHATBOT:
+    streams += chatbot_streams("api")
+    work.append(replies.keep_answering)
+if settings.SERVES_WORKBENCH:
+    streams += workbench_streams("workbench-api")
+    work.append(presence.keep_watch)
+if not settings.SERVES_CHATBOT:
+    streams += workbench_streams("api")
+
+# What is no stream is Django's. (An ASGI application stands where Django expects a view.)
+streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
+
+application = Server(ProtocolTypeRouter({"http": URLRouter(streams)}), work=work)

@@ -1,0 +1,102 @@
+"""What `manage.py check` says of settings that cannot work; .env.example has them all."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from ai_chatbot import hours
+
+
+def service(**_: Any) -> list[CheckMessage]:
+    if settings.SERVICE in settings.SERVICES:
+        return []
+    return [
+        Error(
+            f"SERVICE is {settings.SERVICE!r}, which is no service: nothing would be served.",
+            hint=f"Set it to one of: {', '.join(settings.SERVICES)}.",
+            id="config.E001",
+        )
+    ]
+
+
+def ai_backend(**_: Any) -> list[CheckMessage]:
+    path = settings.AI_BACKENDS.get(settings.AI_BACKEND, settings.AI_BACKEND)
+    try:
+        backend = import_string(path)
+    except ImportError as error:
+        problem = f"which cannot be imported: {error}"
+    else:
+        if callable(getattr(backend, "reply", None)):
+            return []
+        problem = "which is no backend: it has no method `reply`."
+    return [
+        Error(
+            f"AI_BACKEND is {settings.AI_BACKEND!r}, {problem}",
+            hint=f"Use {', '.join(settings.AI_BACKENDS)}, or the dotted path of a class like "
+            "ai_chatbot.backends.Backend.",
+            id="config.E002",
+        )
+    ]
+
+
+def opening_hours(**_: Any) -> list[CheckMessage]:
+    try:
+        hours.parse(settings.OPENING_HOURS)
+    except hours.InvalidHours as error:
+        return [
+            Error(
+                f"OPENING_HOURS cannot be read: {error}",
+                hint="Write it like: mon-fri 09:00-18:00; sat 10:00-14:00. Empty: always open.",
+                id="config.E003",
+            )
+        ]
+    return []
+
+
+def heartbeat(**_: Any) -> list[CheckMessage]:
+    if settings.SSE_HEARTBEAT_SECONDS > 0:
+        return []
+    return [
+        Error(
+            f"SSE_HEARTBEAT_SECONDS is {settings.SSE_HEARTBEAT_SECONDS:g}: streams would write "
+            "heartbeats without a pause.",
+            hint="Set it to a number of seconds above 0; 15 suits most proxies.",
+            id="config.E004",
+        )
+    ]
+
+
+def database(**_: Any) -> list[CheckMessage]:
+    if connection.vendor in ("sqlite", "postgresql"):
+        return []
+    return [
+        Error(
+            f"The database is {connection.vendor}; the event log's SQL is for SQLite and "
+            "PostgreSQL.",
+            hint="Set DATABASE_URL to sqlite:///… or postgres://….",
+            id="config.E005",
+        )
+    ]
+
+
+def openai_key(**_: Any) -> list[CheckMessage]:
+    if settings.AI_BACKEND != "openai" or settings.OPENAI_API_KEY:
+        return []
+    if urlsplit(settings.OPENAI_BASE_URL).hostname != "api.openai.com":
+        return []
+    return [
+        Warning(
+            "AI_BACKEND is openai without an OPENAI_API_KEY: every answer would be refused.",
+            hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL to a server that needs none.",
+            id="config.W001",
+        )
+    ]
+
+
+ALL = (service, ai_backend, opening_hours, heartbeat, database, openai_key)

@@ -1,0 +1,248 @@
+"""The one place that reads the environment. Every name is documented in .env.example."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(env.path("ENV_FILE", default=str(BASE_DIR / ".env"))())
+
+# --- What this process is ---------------------------------------------------------------
+
+SERVICES = ("all", "ai_chatbot", "agent_workbench")
+SERVICE = env.str("SERVICE", default="all")
+SERVES_CHATBOT = SERVICE in ("all", "ai_chatbot")
+SERVES_WORKBENCH = SERVICE in ("all", "agent_workbench")
+
+DEBUG = env.bool("DEBUG", default=False)
+TESTING = "pytest" in sys.modules
+
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set and DEBUG is false. Put a long random SECRET_KEY in the "
+            "environment or in .env (`make run` generates one), or set DEBUG=true on a "
+            "development machine."
+        )
+    SECRET_KEY = "insecure-key-for-debug-mode-only-never-used-when-debug-is-false"  # noqa: S105
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/(api|widget\.js|static)(/|$)"
+
+# --- Applications -----------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "corsheaders",
+    "ninja",
+    "sse",
+    "ai_chatbot",
+    "agent_workbench",
+    "config",
+]
+
+MIDDLEWARE = [
+    # First, so that a shop's page may read errors too.
+    "corsheaders.middleware.CorsMiddleware",
+    "config.errors.JsonErrors",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database ---------------------------------------------------------------------------
+
+DATABASES = {
+    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+}
+_database = DATABASES["default"]
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    # IMMEDIATE: a write transaction takes SQLite's one write lock when it begins, so that it
+    # waits for its turn (timeout) instead of failing in the middle. WAL: readers never wait.
+    _database.setdefault("OPTIONS", {}).update(
+        transaction_mode="IMMEDIATE",
+        timeout=20,
+        init_command=(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000;"
+        ),
+    )
+    # Threads and processes of the tests share the test database, so it is a file.
+    _database["TEST"] = {"NAME": str(BASE_DIR / ".test.sqlite3")}
+elif _database["ENGINE"] == "django.db.backends.postgresql":
+    _database.setdefault("OPTIONS", {})["pool"] = {
+        "min_size": env.int("DATABASE_POOL_MIN", default=1),
+        "max_size": env.int("DATABASE_POOL_MAX", default=10),
+        "timeout": 10,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Realtime ---------------------------------------------------------------------------
+
+USE_REDIS_SSE = env.bool("USE_REDIS_SSE", default=True)
+REDIS_URLS = env.list("REDIS_URL", default=["redis://localhost:6379/0"])
+if USE_REDIS_SSE:
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {
+                "hosts": [
+                    {
+                        "address": url,
+                        # Bounds on the layer's own waits; the hub's breaker is tighter.
+                        "socket_connect_timeout": 2,
+                        "socket_timeout": 5,
+                        "socket_keepalive": True,
+                    }
+                    for url in REDIS_URLS
+                ],
+                "prefix": "support",
+            },
+        }
+    }
+else:
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels.layers.InMemoryChannelLayer",
+            # The default capacity of 100 would drop events in a burst.
+            "CONFIG": {"capacity": 10_000},
+        }
+    }
+
+SSE_HEARTBEAT_SECONDS = env.float("SSE_HEARTBEAT_SECONDS", default=15.0)
+SSE_MAX_STREAMS_PER_TARGET = env.int("SSE_MAX_STREAMS_PER_TARGET", default=50)
+SSE_MAX_STREAMS_PER_ADDRESS = env.int("SSE_MAX_STREAMS_PER_ADDRESS", default=200)
+# A stream older than this ends with a goodbye, between 80 % and all of it; clients resume.
+SSE_MAX_STREAM_SECONDS = env.float("SSE_MAX_STREAM_SECONDS", default=600.0)
+SSE_RETENTION_HOURS = env.float("SSE_RETENTION_HOURS", default=72.0)
+SSE_RETENTION_EVENTS = env.int("SSE_RETENTION_EVENTS", default=5000)
+
+# --- The conversation -------------------------------------------------------------------
+
+AI_BACKENDS = {
+    "offline": "ai_chatbot.backends.offline.OfflineBackend",
+    "openai": "ai_chatbot.backends.openai.OpenAIBackend",
+    "scripted": "ai_chatbot.backends.scripted.ScriptedBackend",
+}
+AI_BACKEND = env.str("AI_BACKEND", default="offline")
+OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1")
+OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
+OPENAI_MODEL = env.str("OPENAI_MODEL", default="gpt-4o-mini")
+OPENAI_TIMEOUT_SECONDS = env.float("OPENAI_TIMEOUT_SECONDS", default=30.0)
+
+# Times at which people are at work, in TIME_ZONE, like "mon-fri 09:00-18:00; sat 10:00-14:00".
+# Empty: always.
+OPENING_HOURS = env.str("OPENING_HOURS", default="")
+
+# Asked before a customer is put in the queue: is anyone there to take over?
+HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
+
+# --- Limits -----------------------------------------------------------------------------
+
+RATE_LIMITS = env.bool("RATE_LIMITS", default=True)
+# Each limit counts in this cache: per process unless CACHE_URL names a shared one.
+CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://support")}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- Accounts and cookies ---------------------------------------------------------------
+
+# Where seed_demo keeps the demo agents' random password.
+DEMO_PASSWORD_FILE = env.str(
+    "DEMO_PASSWORD_FILE", default=str(BASE_DIR / ".run" / "demo-password")
+)
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "workbench-login"
+LOGIN_REDIRECT_URL = "workbench"
+LOGOUT_REDIRECT_URL = "workbench-login"
+# True when the site is served over https, as it must be outside one machine.
+HTTPS = env.bool("HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# Two services on one host differ by port only, and browsers share cookies between ports.
+SESSION_COOKIE_NAME = env.str("SESSION_COOKIE_NAME", default="support_session")
+CSRF_COOKIE_NAME = env.str("CSRF_COOKIE_NAME", default="support_csrf")
+
+# --- Languages, time and files ----------------------------------------------------------
+
+LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en")
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Files are served out of the apps' static folders; collectstatic is not needed.
+WHITENOISE_USE_FINDERS = True
+warnings.filterwarnings("ignore", message="No directory at", module="django.core.handlers")
+
+# --- Logging ----------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "django": {"level": "INFO"},
+        # Client errors are answered, not logged one by one.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        "openai": {"level": "WARNING"},
+        # It logs a traceback a second while Redis is away; the hub says it once (sse.hub).
+        "channels_redis.pubsub": {"level": "CRITICAL"},
+    },
+}
+
+TEST_RUNNER = "tests.runner.PytestRunner"

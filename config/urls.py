@@ -1,0 +1,19 @@
+from django.conf import settings
+from django.contrib import admin
+from django.templatetags.static import static
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
+
+from config import api, health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("favicon.ico", RedirectView.as_view(url=static("ai_chatbot/icon.svg"))),
+    path("metrics", health.metrics, name="metrics"),
+    *api.urlpatterns(),
+]
+if settings.SERVES_CHATBOT:
+    urlpatterns.append(path("", include("ai_chatbot.urls")))
+if settings.SERVES_WORKBENCH:
+    urlpatterns.append(path("workbench/", include("agent_workbench.urls")))

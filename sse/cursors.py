@@ -1,0 +1,28 @@
+"""Cursors: opaque to clients, `epoch-seq` for one target, joined by `~` for several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_CURSOR = re.compile(r"[0-9a-f]{8}-[0-9]{1,18}(?:~[0-9a-f]{8}-[0-9]{1,18})*", re.ASCII)
+
+
+def one(epoch: str, seq: int) -> str:
+    return f"{epoch}-{seq}"
+
+
+def join(cursors: Iterable[str]) -> str:
+    """One cursor for a stream of several targets, from the cursors of each."""
+    return "~".join(cursors)
+
+
+def parse(cursor: str) -> dict[str, int] | None:
+    """`{epoch: seq}`, or None for what was never a cursor."""
+    if not _CURSOR.fullmatch(cursor):
+        return None
+    positions: dict[str, int] = {}
+    for part in cursor.split("~"):
+        epoch, _, seq = part.partition("-")
+        positions[epoch] = int(seq)
+    return positions

@@ -1,0 +1,47 @@
+"""
+SseError
+├── InvalidEvent        not an event: no type, a payload that is no object or no JSON
+│   └── EventTooLarge   a payload over 64 KiB
+├── InvalidTarget       not a target: empty, too long, not a string
+└── StreamRefused       a stream that must not open, with the HTTP answer to give
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SseError(Exception):
+    pass
+
+
+class InvalidEvent(SseError, ValueError):
+    pass
+
+
+class EventTooLarge(InvalidEvent):
+    pass
+
+
+class InvalidTarget(SseError, ValueError):
+    pass
+
+
+class StreamRefused(SseError):
+    """Raised by a stream's authorisation; answered as the JSON error of the contract."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details or {}
+        self.headers = headers or {}

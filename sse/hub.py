@@ -1,0 +1,890 @@
+"""One hub per process: between the Channels layer, the log and this process's streams.
+
+The log is the truth and the layer its doorbell. An event that the layer brings is fanned out at
+once if it is the next of its target; anything missing is read from the log. While the layer is
+away the hub tails the log instead, so that events still cross processes, later and not lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import random
+import secrets
+import socket
+import sys
+import threading
+import time
+import zlib
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Coroutine, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+
+from sse import log, metrics, processes
+from sse.frames import Frame
+from sse.log import Position
+from sse.targets import CONTROL, storable
+from sse.topics import Subscription, Topic
+
+if TYPE_CHECKING:
+    from sse.streams import Stream
+
+logger = logging.getLogger("sse.hub")
+
+T = TypeVar("T")
+
+# Over several Redis servers the layer spreads groups; so many are enough to reach each of them.
+GROUPS_OVER_SHARDS = 16
+# A publication that takes longer is given up, and the layer held to be away.
+PUBLISH_SECONDS = 1.0
+JOIN_SECONDS = 2.0
+# How often, and for how long each time, a closing hub asks its tasks to end.
+CANCEL_ATTEMPTS = 4
+CANCEL_SECONDS = 0.5
+# How long the layer may be silent before it is asked for a sign of life, and may owe it.
+PROBE_EVERY_SECONDS = 1.0
+DEAF_AFTER_SECONDS = 3.0
+RETRY_SECONDS = 0.5
+TAIL_SECONDS = 0.25
+TICK_SECONDS = 0.1
+CHECK_SECONDS = 4.0
+HEARTBEAT_SECONDS = 5.0
+PEERS_SECONDS = 1.0
+PRUNE_SECONDS = 600.0
+TOPIC_KEPT_SECONDS = 15.0
+# A missing predecessor usually comes right behind; only then is the log asked.
+GAP_SECONDS = 0.02
+PAGE_EVENTS = 256
+PAGE_CHARACTERS = 256 * 1024
+# Of all targets together. A reader that is behind holds on to one page more.
+PAGES_KEPT = 64
+PAGES_KEPT_BYTES = 4 * 1024 * 1024
+PAGE_SECONDS = 5.0
+OUTBOX_EVENTS = 20_000
+# For streams that are being opened meanwhile.
+REVOCATIONS_KEPT = 256
+TOPICS_AT_ONCE = 200
+BATCH_EVENTS = 200
+BATCH_BYTES = 256 * 1024
+# Log reads of a whole process share these threads, each with a connection while it reads.
+DATABASE_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of a target's log."""
+
+    frames: list[Frame]
+    weight: int  # in bytes
+    full: bool  # it ends where it does because of its size: it cannot grow
+
+    def after(self, seq: int) -> list[Frame]:
+        for index, frame in enumerate(self.frames):
+            if frame.seq > seq:
+                return self.frames[index:]
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    at: float
+    subject: str | None  # None: everyone
+    unless: str = ""
+
+    def concerns(self, subjects: Set[str]) -> bool:
+        return self.subject is None or (
+            self.subject in subjects and self.unless not in subjects
+        )
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """An event on its way to the layer."""
+
+    target: str
+    epoch: str
+    seq: int
+    data: str
+    barrier: bool
+    since: int
+
+    def as_list(self) -> list[Any]:
+        return [self.target, self.epoch, self.seq, self.data, self.barrier, self.since]
+
+
+class Hub:
+    """All methods run on the hub's loop, except `publish`, `status` and `drain`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.topics: dict[str, Topic] = {}
+        self.streams: set[Stream] = set()
+        self.streams_of: Counter[str] = Counter()
+        self.streams_from: Counter[str] = Counter()
+        self.listening = False
+        self._redis = settings.USE_REDIS_SSE
+        self._layer = get_channel_layer()
+        self._outbox: deque[Outgoing] = deque(maxlen=OUTBOX_EVENTS)
+        self._publishing: asyncio.Task[None] | None = None
+        self._healthy = not self._redis
+        self._down_since: float | None = None
+        self._down_why = ""
+        self._filled_when_heard = 0
+        shards = len(settings.REDIS_URLS) if self._redis else 1
+        names = range(GROUPS_OVER_SHARDS if shards > 1 else 1)
+        self._groups = tuple(f"sse.{number}" for number in names)
+        # When this hub last heard itself in each group.
+        self._heard_at = dict.fromkeys(self._groups, 0.0)
+        self._probed_at = 0.0
+        self._echoes: set[str] = set()
+        self._echo = asyncio.Event()
+        self._joining: dict[str, asyncio.Future[Topic]] = {}
+        self._filling: set[str] = set()
+        self._pages: OrderedDict[tuple[int, str, int], tuple[float, asyncio.Task[Page]]]
+        self._pages = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._receiver: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="sse-log")
+        self._peer_unheard = False
+        self._arrived: set[Stream] = set()
+        self._departed: list[str] = []
+        self._known = False
+        self.stalled: set[Stream] = set()
+        self.counts = metrics.Counts()
+        self.registry = metrics.registry(self)
+        self._presence_changed = False
+        self._control: Subscription | None = None
+        self._revoked: deque[Revocation] = deque(maxlen=REVOCATIONS_KEPT)
+        self.closing = False
+
+    # --- for any thread -----------------------------------------------------------------
+
+    def publish(self, event: Outgoing) -> None:
+        """Hand over an event that is committed, or ephemeral. Never waits, never raises."""
+        self._outbox.append(event)
+        self.counts.published += 1
+        waiting = len(self._outbox)
+        if waiting > self.counts.outbox_high_water:
+            self.counts.outbox_high_water = waiting
+        try:
+            self.loop.call_soon_threadsafe(self._wake_publisher)
+        except RuntimeError:
+            # The loop has ended with its process; what is durable is in the log.
+            logger.debug("event left to the log: the hub's loop is closed")
+
+    @property
+    def mode(self) -> str:
+        """`memory`, `redis`, or `degraded`: Redis wanted, and the log carrying the events."""
+        if not self._redis:
+            return "memory"
+        return "redis" if self._healthy else "degraded"
+
+    @property
+    def busy(self) -> bool:
+        """Whether something published has not reached the layer yet."""
+        return bool(self._outbox) or self._publishing is not None
+
+    def status(self) -> dict[str, Any]:
+        down = self._down_since
+        return {
+            "mode": self.mode,
+            "streams": len(self.streams),
+            "targets": len(self.topics),
+            "degraded_seconds": round(time.monotonic() - down, 1) if down else 0,
+            "reason": self._down_why if down else None,
+        }
+
+    # --- life ---------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Begin to receive: join the layer, keep watch over it, heed revocations."""
+        if self.listening:
+            return
+        self.listening = True
+        self.spawn(self._keep_joined(), "join")
+        self.spawn(self._watch(), "watch")
+
+    def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
+        """Run a task of the process on this loop; its failure is logged."""
+        task = self.loop.create_task(work, name=f"sse {what}")
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed", task.get_name(), exc_info=error)
+
+    async def database(self, work: Callable[..., T], *args: Any) -> T:
+        """Run blocking database work on one of the hub's threads."""
+
+        def run() -> T:
+            close_old_connections()
+            try:
+                return work(*args)
+            finally:
+                close_old_connections()
+
+        return await self.loop.run_in_executor(self._executor, run)
+
+    def begin_closing(self) -> None:
+        """Take no more streams, and send those that are open elsewhere, spread over time."""
+        if not self.closing:
+            self.closing = True
+            for stream in list(self.streams):
+                stream.say_goodbye()
+
+    async def close(self) -> None:
+        """End the streams, give the layer what was published, sign off. Takes a few seconds at
+        the most, whatever the layer and the database do."""
+        self.begin_closing()
+        try:
+            await asyncio.wait_for(self.drain(), 2 * PUBLISH_SECONDS)
+        except TimeoutError:
+            logger.info("closing before the layer has taken the last events; the log has them")
+        await self._end_tasks()
+        if self.listening:
+            try:
+                await asyncio.wait_for(self.database(processes.leave, self.name), 2)
+            except (DatabaseError, TimeoutError) as error:
+                logger.info("could not sign off in the database: %s", error)
+        self._executor.shutdown(wait=False)
+
+    async def _end_tasks(self) -> None:
+        for _ in range(CANCEL_ATTEMPTS):
+            ending = [*self._tasks, *filter(None, [self._receiver])]
+            for task in ending:
+                task.cancel()
+            # The layer's client may swallow a cancellation that comes while it closes.
+            if not ending or not (await asyncio.wait(ending, timeout=CANCEL_SECONDS))[1]:
+                return
+
+    async def drain(self) -> None:
+        """Wait until everything published so far has been given to the layer."""
+        while self._outbox or self._publishing:
+            if self._publishing is None:
+                self._wake_publisher()
+            if self._publishing is not None:
+                await asyncio.wait([self._publishing])
+
+    # --- publishing ---------------------------------------------------------------------
+
+    def _wake_publisher(self) -> None:
+        if self._publishing is None and self._outbox:
+            self._publishing = self.loop.create_task(self._publish_all(), name="sse publish")
+            self._publishing.add_done_callback(self._publisher_done)
+
+    def _publisher_done(self, task: asyncio.Task[None]) -> None:
+        self._publishing = None
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("publishing failed", exc_info=error)
+        if self._outbox and not self.loop.is_closed():
+            self._wake_publisher()
+
+    async def _publish_all(self) -> None:
+        while self._outbox:
+            batch: list[Outgoing] = []
+            size = 0
+            while self._outbox and len(batch) < BATCH_EVENTS and size < BATCH_BYTES:
+                event = self._outbox.popleft()
+                batch.append(event)
+                size += len(event.data)
+            if not await self._ring(batch):
+                for event in batch:
+                    self._deliver(event)
+
+    async def _ring(self, batch: list[Outgoing]) -> bool:
+        """Give a batch to the layer; False if it is away, and the log must do."""
+        if not self._healthy and (self.listening or not self._may_retry()):
+            return False
+        shares: dict[str, list[list[Any]]] = {}
+        for event in batch:
+            shares.setdefault(self._group_of(event.target), []).append(event.as_list())
+        for group, events in shares.items():
+            if not await self._send(group, "sse.events", events=events):
+                return False
+        return True
+
+    def _group_of(self, target: str) -> str:
+        if len(self._groups) == 1:
+            return self._groups[0]
+        return self._groups[zlib.crc32(target.encode()) % len(self._groups)]
+
+    def _may_retry(self) -> bool:
+        """For a hub that only publishes, and so has nobody to watch the layer for it."""
+        now = time.monotonic()
+        if now - self._probed_at < PROBE_EVERY_SECONDS:
+            return False
+        self._probed_at = now
+        return True
+
+    async def _send(self, group: str, kind: str, **content: Any) -> bool:
+        message = {"type": kind, "hub": self.name, "group": group, **content}
+        try:
+            # Not wait_for: before Python 3.12 it loses a cancellation that meets the result.
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._layer.group_send(group, message)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
+            self._degrade(f"publishing failed: {_brief(error)}")
+            return False
+        if not self._healthy and not self.listening:
+            self._recover()
+        return True
+
+    # --- receiving ----------------------------------------------------------------------
+
+    async def _receive(self, channel: str) -> None:
+        while True:
+            message = await self._layer.receive(channel)
+            self._heard(message)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        own = message["hub"] == self.name
+        if own:
+            self._heard_at[message["group"]] = time.monotonic()
+            if self._down_since is None:
+                self._filled_when_heard = self.counts.gaps_filled
+        if message["type"] == "sse.events":
+            for fields in message["events"]:
+                self._deliver(Outgoing(*fields))
+        elif message["type"] == "sse.probe" and own:
+            self._echoes.add(message["group"])
+            if len(self._echoes) == len(self._groups):
+                self._echo.set()
+        elif message["type"] == "sse.check" and not own:
+            self.spawn(self._check_positions(), "check")
+
+    def _deliver(self, event: Outgoing) -> None:
+        """Fan an event out to this process's streams."""
+        topic = self.topics.get(event.target)
+        if topic is None:
+            joining = self._joining.get(event.target)
+            if joining is not None and event.seq:
+                # Not yet known where the topic stands: it is looked at again once it is.
+                joining.add_done_callback(lambda _: self._deliver(event))
+            return
+        if topic.epoch != event.epoch:
+            if event.seq:
+                self.spawn(self._restart(topic), "restart")
+                return
+            if event.epoch:
+                return
+        frame = Frame(
+            topic.epoch, event.seq, event.data, barrier=event.barrier, since=event.since
+        )
+        before = topic.end
+        complete = topic.offer(frame)
+        if topic.end != before and topic.subscriptions:
+            self._notify(topic)
+            metrics.LATENCY.observe(max(0.0, time.time() - frame.timestamp))
+        if not complete:
+            self._fill_soon(topic)
+
+    def _notify(self, topic: Topic) -> None:
+        for subscription in list(topic.subscriptions):
+            subscription.notify()
+
+    def _fill_soon(self, topic: Topic) -> None:
+        if topic.name not in self._filling:
+            self._filling.add(topic.name)
+            self.spawn(self._fill(topic, GAP_SECONDS), "fill")
+
+    async def _fill(self, topic: Topic, delay: float = 0.0) -> None:
+        """Read what a topic misses from the log."""
+        try:
+            if delay:
+                await asyncio.sleep(delay)
+            while topic.heard > topic.seq:
+                epoch, start = topic.epoch, topic.seq
+                rows = await self.database(_read_page, topic.id, start)
+                if topic.epoch != epoch:
+                    break
+                if (not rows or rows[0].seq != start + 1) and topic.seq == start:
+                    await self._restart(topic)
+                    break
+                for row in rows:
+                    if row.seq == topic.seq + 1:
+                        self.counts.gaps_filled += 1
+                        topic.offer(
+                            Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0)
+                        )
+                self._notify(topic)
+        finally:
+            self._filling.discard(topic.name)
+
+    async def _restart(self, topic: Topic) -> None:
+        """The log is not the one this topic was read from: every stream must re-read."""
+        at = await self.database(log.position, topic.name)
+        if at.epoch == topic.epoch and at.seq == topic.seq:
+            topic.heard = topic.seq
+            return
+        topic.start(at)
+        for subscription in list(topic.subscriptions):
+            subscription.lose("log replaced")
+            subscription.notify()
+
+    # --- subscriptions ------------------------------------------------------------------
+
+    async def join(self, name: str, subscription: Subscription) -> Topic:
+        """Have the subscription notified of a target's events; the topic, placed in the log."""
+        self.listen()
+        topic = self.topics.get(name)
+        if topic is None:
+            joining = self._joining.get(name)
+            if joining is None:
+                joining = self.loop.create_future()
+                self._joining[name] = joining
+                self.spawn(self._place(name, joining), "place")
+            topic = await asyncio.shield(joining)
+        topic.subscriptions.add(subscription)
+        return topic
+
+    async def _place(self, name: str, joining: asyncio.Future[Topic]) -> None:
+        try:
+            at = await self.database(log.position, name)
+        except Exception as error:  # noqa: BLE001 - handed to everyone who waits for the topic
+            del self._joining[name]
+            joining.set_exception(error)
+            joining.exception()
+            return
+        topic = Topic(name, at)
+        self.topics[name] = topic
+        del self._joining[name]
+        joining.set_result(topic)
+
+    async def look(self, topic: Topic) -> None:
+        """Ask the log how far the target really is, and read what the topic misses."""
+        at = await self.database(log.position, topic.name)
+        if at.epoch != topic.epoch:
+            await self._restart(topic)
+        elif at.seq > topic.seq:
+            topic.heard = max(topic.heard, at.seq)
+            self._fill_soon(topic)
+
+    def leave(self, topic: Topic, subscription: Subscription) -> None:
+        topic.subscriptions.discard(subscription)
+        topic.idle_since = time.monotonic()
+
+    def _forget_idle(self) -> None:
+        """Topics and pages outlive their last reader for a while, since streams come back."""
+        long_ago = time.monotonic() - TOPIC_KEPT_SECONDS
+        for topic in list(self.topics.values()):
+            if not topic.subscriptions and topic.idle_since < long_ago:
+                del self.topics[topic.name]
+        for key, (born, _) in list(self._pages.items()):
+            if born < long_ago:
+                del self._pages[key]
+
+    async def page(self, topic: Topic, after: int) -> list[Frame]:
+        """Frames from the log, beginning with the one after `after` if the log has it.
+
+        Pages begin at fixed numbers, or where a heavy one ended, and are kept for seconds, so
+        that a thousand clients that come back at once read each of them once.
+        """
+        start = after - after % PAGE_EVENTS
+        while True:
+            page = await self._page(topic, start, after)
+            if not page.full or page.frames[-1].seq > after:
+                return page.after(after)
+            start = page.frames[-1].seq
+
+    async def _page(self, topic: Topic, start: int, after: int) -> Page:
+        key = (topic.id, topic.epoch, start)
+        now = time.monotonic()
+        kept = self._pages.get(key)
+        if kept is not None:
+            born, reading = kept
+            stale = now - born > PAGE_SECONDS
+            if reading.done() and not stale:
+                stale = reading.cancelled() or reading.exception() is not None
+                if not stale:
+                    page = reading.result()
+                    stale = not page.full and not page.after(after)
+            if not stale:
+                self._pages.move_to_end(key)
+                return await asyncio.shield(reading)
+        reading = self.spawn(self._read_page(topic, start), "page")
+        self._pages[key] = (now, reading)
+        while len(self._pages) > PAGES_KEPT:
+            self._pages.popitem(last=False)
+        page = await asyncio.shield(reading)
+        self._drop_heavy_pages()
+        return page
+
+    async def _read_page(self, topic: Topic, start: int) -> Page:
+        epoch = topic.epoch
+        rows = await self.database(_read_page, topic.id, start)
+        size = sum(len(row.data) for row in rows)
+        frames = [Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0) for row in rows]
+        return Page(
+            frames,
+            weight=sum(len(frame.wire) + len(frame.body) for frame in frames),
+            full=len(rows) == PAGE_EVENTS or size >= PAGE_CHARACTERS,
+        )
+
+    def _drop_heavy_pages(self) -> None:
+        """Keep the pages used last, as many as have room."""
+        weight = 0
+        for key, (_, reading) in reversed(list(self._pages.items())):
+            if reading.done() and not reading.cancelled() and reading.exception() is None:
+                weight += reading.result().weight
+                if weight > PAGES_KEPT_BYTES:
+                    del self._pages[key]
+
+    # --- watching the layer -------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Do what is due: tail the log while the layer is away, check positions, sign on."""
+        self._control = Subscription(self, self._revocations)
+        next_tail = next_peers = next_beat = 0.0
+        next_check = time.monotonic() + CHECK_SECONDS
+        next_prune = time.monotonic() + PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311
+        while True:
+            now = time.monotonic()
+            self._look_after_slow_streams()
+            try:
+                if not self._control.opened:
+                    await self._control.open((storable(CONTROL),), None)
+                if (not self._healthy or self._peer_unheard) and now >= next_tail:
+                    await self._check_positions()
+                    next_tail = time.monotonic() + TAIL_SECONDS
+                if now >= next_check:
+                    self._forget_idle()
+                    await self._check_positions()
+                    next_check = time.monotonic() + CHECK_SECONDS
+                if now >= next_beat or self._presence_changed:
+                    await self._beat()
+                    next_beat = time.monotonic() + HEARTBEAT_SECONDS
+                if now >= next_peers:
+                    self._peer_unheard = await self.database(
+                        processes.any_other_unheard, self.name
+                    )
+                    next_peers = time.monotonic() + PEERS_SECONDS
+                if now >= next_prune:
+                    await self.database(_prune)
+                    next_prune = time.monotonic() + PRUNE_SECONDS
+            except DatabaseError as error:
+                logger.warning("the event log cannot be read: %s", _brief(error))
+                await asyncio.sleep(1.0)
+            except Exception:
+                if self.closing or sys.is_finalizing():
+                    return
+                # The process's streams depend on this task: it must not end.
+                logger.exception("watching failed")
+                await asyncio.sleep(1.0)
+            due = time.monotonic() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            metrics.LOOP_LAG.observe(max(0.0, time.monotonic() - due))
+
+    async def _keep_joined(self) -> None:
+        """Join the layer, and join it again whenever it is found away or deaf."""
+        if not self._redis:
+            await self._join_layer()
+            return
+        while True:
+            if self._healthy:
+                await self._probe(time.monotonic())
+                await asyncio.sleep(TICK_SECONDS)
+            else:
+                await self._try_join()
+                if not self._healthy:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _probe(self, now: float) -> None:
+        silence = now - min(self._heard_at.values())
+        if silence > DEAF_AFTER_SECONDS:
+            self._degrade("it does not bring back what is sent to it")
+        elif silence > PROBE_EVERY_SECONDS and now - self._probed_at > PROBE_EVERY_SECONDS:
+            self._probed_at = now
+            for group, heard_at in self._heard_at.items():
+                if now - heard_at > PROBE_EVERY_SECONDS:
+                    await self._send(group, "sse.probe")
+
+    async def _try_join(self) -> None:
+        """Join the layer afresh and wait for an echo, which alone proves that it works."""
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._join_layer()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
+            self._degrade(f"joining failed: {_brief(error)}")
+            return
+        self._recover()
+        try:
+            await self._beat()
+            # What came before the echo may have passed this process by, and others too.
+            await self._check_positions()
+        except DatabaseError as error:
+            # The next check of positions finds it.
+            logger.warning("the event log cannot be read: %s", _brief(error))
+        self._announce_recovery()
+        await self._send(self._groups[0], "sse.check")
+
+    async def _join_layer(self) -> None:
+        if self._receiver is not None:
+            self._receiver.cancel()
+            await asyncio.wait([self._receiver])
+            self._receiver = None
+        if self._redis:
+            await self._layer.flush()
+        channel = await self._layer.new_channel()
+        for group in self._groups:
+            await self._layer.group_add(group, channel)
+        self._receiver = self.loop.create_task(self._receive(channel), name="sse receive")
+        self._receiver.add_done_callback(self._receiver_done)
+        if self._redis:
+            self._echoes.clear()
+            self._echo.clear()
+            for group in self._groups:
+                probe = {"type": "sse.probe", "hub": self.name, "group": group}
+                await self._layer.group_send(group, probe)
+            # The layer's flush may swallow the timeout that is around all this.
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._echo.wait()
+
+    def _receiver_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._degrade(f"receiving failed: {_brief(error)}")
+
+    def _degrade(self, why: str) -> None:
+        self._healthy = False
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            self._down_why = why
+            self.counts.outages += 1
+            self._presence_changed = True
+            logger.warning(
+                "Redis is away (%s): degraded, the log in the database carries events between "
+                "processes until it is back",
+                why,
+            )
+
+    def _recover(self) -> None:
+        self._healthy = True
+        self._probed_at = time.monotonic()
+        self._heard_at = dict.fromkeys(self._groups, self._probed_at)
+        if not self.listening:
+            self._announce_recovery()
+
+    def _announce_recovery(self) -> None:
+        if self._down_since is not None:
+            logger.info(
+                "Redis is back after %.1f s; %d events were caught up from the log",
+                time.monotonic() - self._down_since,
+                self.counts.gaps_filled - self._filled_when_heard,
+            )
+            self.counts.degraded_seconds = self.degraded_seconds()
+            self._down_since = None
+
+    def degraded_seconds(self) -> float:
+        """Without the layer since the hub's start, the present outage included."""
+        down = self._down_since
+        return self.counts.degraded_seconds + (time.monotonic() - down if down else 0)
+
+    async def _check_positions(self) -> None:
+        """Compare every topic with the log and read what is missing."""
+        if not self.topics:
+            return
+        by_id = {topic.id: topic for topic in self.topics.values()}
+        found = await self.database(_positions, list(by_id))
+        behind: list[Topic] = []
+        for at in found:
+            topic = by_id.pop(at.target_id)
+            if at.epoch != topic.epoch:
+                await self._restart(topic)
+            elif at.seq > topic.seq:
+                topic.heard = max(topic.heard, at.seq)
+                if topic.name not in self._filling:
+                    behind.append(topic)
+        for topic in by_id.values():
+            if self.topics.get(topic.name) is topic:
+                await self._restart(topic)
+        await self._fill_many(behind)
+
+    async def _fill_many(self, topics: list[Topic]) -> None:
+        """Read what many topics miss, many at a time."""
+        for start in range(0, len(topics), TOPICS_AT_ONCE):
+            some = {topic.id: topic for topic in topics[start : start + TOPICS_AT_ONCE]}
+            after = {topic.id: topic.seq for topic in some.values()}
+            rows = await self.database(log.read_many, after, PAGE_EVENTS * 4)
+            for target_id, row in rows:
+                topic = some[target_id]
+                if row.seq == topic.seq + 1:
+                    self.counts.gaps_filled += 1
+                    topic.offer(
+                        Frame(topic.epoch, row.seq, row.data, barrier=row.barrier, since=0)
+                    )
+            for topic in some.values():
+                if topic.seq > after[topic.id]:
+                    self._notify(topic)
+                if topic.heard > topic.seq:
+                    self._fill_soon(topic)
+
+    # --- presence and revocation --------------------------------------------------------
+
+    def arrive(self, stream: Stream) -> None:
+        """Count a stream in."""
+        self.streams.add(stream)
+        self.streams_of[stream.targets[0]] += 1
+        self.streams_from[stream.address] += 1
+        self.counts.opened += 1
+        self._arrived.add(stream)
+        if stream.presence:
+            self._presence_changed = True
+
+    def depart(self, stream: Stream) -> None:
+        """Count a stream out."""
+        self.streams.discard(stream)
+        self.stalled.discard(stream)
+        for counter, key in (
+            (self.streams_of, stream.targets[0]),
+            (self.streams_from, stream.address),
+        ):
+            counter[key] -= 1
+            if counter[key] <= 0:
+                del counter[key]
+        if stream in self._arrived:
+            self._arrived.discard(stream)
+        else:
+            self._departed.append(stream.name)
+        if stream.presence:
+            self._presence_changed = True
+
+    async def _beat(self) -> None:
+        self._presence_changed = False
+        arrived, self._arrived = self._arrived, set()
+        departed, self._departed = self._departed, []
+        try:
+            unknown = await self._tell(arrived, departed)
+            if unknown and self._known:
+                # Silent for so long that others took this process for dead.
+                await self._tell(self.streams, [])
+            self._known = True
+        except DatabaseError:
+            self._arrived |= {stream for stream in arrived if stream in self.streams}
+            self._departed += departed
+            raise
+
+    async def _tell(self, arrived: set[Stream], departed: list[str]) -> bool:
+        return await self.database(
+            processes.beat,
+            self.name,
+            not (self._redis and self._healthy),
+            len(self.streams),
+            [stream.opened for stream in arrived],
+            departed,
+        )
+
+    def _look_after_slow_streams(self) -> None:
+        """Go on with streams whose clients read again, and cut those that do not."""
+        for stream in list(self.stalled):
+            stream.look()
+
+    def _revocations(self) -> None:
+        if self._control is None or not self._control.opened:
+            return
+        if self._control.behind or self._control.reset:
+            # Some were missed: whoever is connected has to prove itself again.
+            self._control.lose("behind")
+            self._control.reset = None
+            self._revoke(Revocation(self.loop.time(), None))
+        while taken := self._control.take(BATCH_BYTES):
+            for frame, _ in taken:
+                event = frame.data
+                if event["type"] == "revoke":
+                    self._revoke(Revocation(self.loop.time(), **event["payload"]))
+
+    def _revoke(self, revocation: Revocation) -> None:
+        self._revoked.append(revocation)
+        for stream in list(self.streams):
+            if revocation.concerns(stream.subjects):
+                self.counts.revoked += 1
+                stream.end("revoked")
+
+    def revoked_since(self, moment: float, subjects: Set[str]) -> bool:
+        """Whether a right that was looked up at this time of the loop may be gone since."""
+        for revocation in reversed(self._revoked):
+            if revocation.at < moment:
+                return False
+            if revocation.concerns(subjects):
+                return True
+        return len(self._revoked) == REVOCATIONS_KEPT
+
+
+def _positions(target_ids: list[int]) -> list[Position]:
+    return list(log.positions(target_ids))
+
+
+def _read_page(target_id: int, after: int) -> list[log.Row]:
+    return log.read(target_id, after=after, limit=PAGE_EVENTS, most=PAGE_CHARACTERS)
+
+
+def _prune() -> None:
+    pruned = log.prune(hours=settings.SSE_RETENTION_HOURS, events=settings.SSE_RETENTION_EVENTS)
+    processes.forget_silent()
+    if pruned:
+        logger.info("%d events past their retention were deleted", pruned)
+
+
+def _brief(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# --- this process's hub ---------------------------------------------------------------------
+
+_lock = threading.Lock()
+_hub: Hub | None = None
+_hub_pid = 0
+
+
+def get_hub() -> Hub:
+    """This process's hub; where no server runs, one on a thread of its own is started."""
+    global _hub, _hub_pid
+    if _hub is not None and _hub_pid == os.getpid() and not _hub.loop.is_closed():
+        return _hub
+    with _lock:
+        if _hub is None or _hub_pid != os.getpid() or _hub.loop.is_closed():
+            _hub = Hub(_start_loop_thread())
+            _hub_pid = os.getpid()
+            atexit.register(_drain_at_exit, _hub)
+        return _hub
+
+
+def serve_on(loop: asyncio.AbstractEventLoop) -> Hub:
+    """Make `loop` (a server's) carry this process's hub, and start to listen."""
+    global _hub, _hub_pid
+    with _lock:
+        if _hub is None or _hub.loop is not loop or _hub_pid != os.getpid():
+            _hub = Hub(loop)
+            _hub_pid = os.getpid()
+    _hub.listen()
+    return _hub
+
+
+def _start_loop_thread() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="sse-hub", daemon=True).start()
+    return loop
+
+
+def _drain_at_exit(hub: Hub) -> None:
+    if hub.loop.is_running() and hub.busy:
+        future = asyncio.run_coroutine_threadsafe(hub.drain(), hub.loop)
+        try:
+            future.result(timeout=2 * PUBLISH_SECONDS)
+        except TimeoutError:
+            logger.info("the process ends before the layer has taken its last events")

@@ -1,0 +1,19 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from sse import log, processes
+
+
+class Command(BaseCommand):
+    help = "Delete events past their retention. Processes do so by themselves as well."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--hours", type=float, default=settings.SSE_RETENTION_HOURS)
+        parser.add_argument("--events", type=int, default=settings.SSE_RETENTION_EVENTS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        pruned = log.prune(hours=options["hours"], events=options["events"])
+        processes.forget_silent()
+        self.stdout.write(f"{pruned} events were deleted.")

@@ -1,0 +1,37 @@
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sse import subscribe_sse_events
+from sse.exceptions import InvalidTarget
+
+
+class Command(BaseCommand):
+    help = "Print a target's events as they come, one JSON object a line. Ends with Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("target", help="a session's name, an agent's username…")
+        parser.add_argument("--after", default=None, help="a cursor to begin after")
+        parser.add_argument("--count", type=int, default=0, help="end after so many events")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            asyncio.run(self._tail(options["target"], options["after"], options["count"]))
+        except InvalidTarget as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            return
+
+    async def _tail(self, target: str, after: str | None, count: int) -> None:
+        seen = 0
+        events = subscribe_sse_events(target, after=after)
+        async with aclosing(events):
+            async for event in events:
+                self.stdout.write(json.dumps(event))
+                self.stdout.flush()
+                seen += 1
+                if seen == count:
+                    return

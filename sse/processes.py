@@ -1,0 +1,104 @@
+"""Which processes serve streams, and which streams are open in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import transaction
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from sse.models import OpenStream
+
+# A process that has not been heard of for so long is held to be dead, its streams with it.
+SILENCE = timedelta(seconds=20)
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream as the others see it. `target` as sse.targets.storable gives it."""
+
+    name: str
+    target: str
+    subject: str
+    address: str
+    opened_at: datetime
+
+
+def beat(
+    name: str, unheard: bool, streams: int, opened: Sequence[Opened], closed: Sequence[str]
+) -> bool:
+    """Say that the process lives, and which streams it opened and closed since the last time.
+
+    Returns whether nothing was known of it: held to be dead, it has to name all its streams.
+    """
+    Process = apps.get_model("sse", "Process")
+    OpenStream = apps.get_model("sse", "OpenStream")
+    now = timezone.now()
+    state = {"unheard": unheard, "streams": streams, "seen_at": now}
+    with transaction.atomic():
+        process, unknown = Process.objects.update_or_create(
+            name=name,
+            defaults=state,
+            create_defaults={**state, "started_at": now},
+        )
+        for start in range(0, len(closed), _ROWS_AT_ONCE):
+            gone = closed[start : start + _ROWS_AT_ONCE]
+            OpenStream.objects.filter(name__in=gone).delete()
+        OpenStream.objects.bulk_create(
+            [
+                OpenStream(
+                    process=process,
+                    name=stream.name,
+                    target=stream.target,
+                    subject=stream.subject,
+                    address=stream.address,
+                    opened_at=stream.opened_at,
+                )
+                for stream in opened
+            ],
+            batch_size=_ROWS_AT_ONCE,
+            ignore_conflicts=True,
+        )
+    return bool(unknown)
+
+
+def leave(name: str) -> None:
+    """The process ends, and its streams with it."""
+    apps.get_model("sse", "Process").objects.filter(name=name).delete()
+
+
+def any_other_unheard(name: str) -> bool:
+    """Whether another living process cannot be heard, so that the log must be tailed."""
+    living = apps.get_model("sse", "Process").objects.filter(
+        unheard=True, seen_at__gte=timezone.now() - SILENCE
+    )
+    return bool(living.exclude(name=name).exists())
+
+
+def forget_silent() -> None:
+    """Delete what dead processes left behind."""
+    apps.get_model("sse", "Process").objects.filter(
+        seen_at__lt=timezone.now() - SILENCE
+    ).delete()
+
+
+def open_streams() -> QuerySet[OpenStream]:
+    """The streams of living processes."""
+    found: QuerySet[OpenStream] = apps.get_model("sse", "OpenStream").objects.filter(
+        process__seen_at__gte=timezone.now() - SILENCE
+    )
+    return found
+
+
+def present_subjects(prefix: str) -> set[str]:
+    """The subjects beginning with `prefix` that have a stream open in a living process."""
+    found = open_streams().filter(subject__startswith=prefix)
+    return set(found.values_list("subject", flat=True))

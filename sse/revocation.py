@@ -1,0 +1,17 @@
+"""Ending streams whose reader has lost the right to them."""
+
+from __future__ import annotations
+
+from sse.messages import enqueue_sse_message_sync
+from sse.targets import CONTROL
+
+
+def revoke_streams(subject: str, *, unless: str = "") -> None:
+    """End every open stream of the subject, in every process, once this transaction commits.
+
+    `subject` is one of the `subjects` that the streams' grants name; streams that have `unless`
+    among theirs stay open.
+    """
+    enqueue_sse_message_sync(
+        CONTROL, {"type": "revoke", "payload": {"subject": subject, "unless": unless}}
+    )

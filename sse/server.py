@@ -1,0 +1,129 @@
+"""What a serving process does from its start to its end, under any ASGI server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import FrameType
+from typing import Any
+
+from sse.hub import Hub, get_hub, serve_on
+from sse.streams import going_away, refuse
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+# From the order to stop to the end of the process, if it does not end by itself.
+EXIT_SECONDS = 10.0
+# What a request that is under way then may still take.
+REQUEST_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def _leave_for_certain() -> None:
+    """A synchronous middleware whose request was under way when the loop stopped waits for it
+    for ever, and the interpreter waits for its thread."""
+    time.sleep(EXIT_SECONDS)
+    logger.warning("threads of unfinished requests are left behind")
+    os._exit(0)
+
+
+class Finishing:
+    """Wraps an ASGI application whose requests are answered also while the server stops.
+
+    daphne cancels them. Their threads go on, and would wait for the stopped loop for ever.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if get_hub().closing:
+            await refuse(send, going_away(), [])
+            return
+        request = asyncio.ensure_future(self.application(scope, receive, send))
+        try:
+            await asyncio.shield(request)
+        except asyncio.CancelledError:
+            await asyncio.wait([request], timeout=REQUEST_SECONDS)
+            raise
+
+
+class Server:
+    """Wraps the ASGI application: its hub runs, and each of `work`, while the server does.
+
+    Servers that speak the lifespan protocol start it by that. daphne does not, so there it
+    hangs on the reactor's start and stop.
+    """
+
+    def __init__(self, application: Application, *, work: Sequence[Work] = ()) -> None:
+        self.application = application
+        self.work = work
+        self._hub: Hub | None = None
+        if "daphne.server" in sys.modules:
+            self._hang_on_reactor()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if self._hub is None:
+            self.start(asyncio.get_running_loop())
+        await self.application(scope, receive, send)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._hub = serve_on(loop)
+        for work in self.work:
+            self._hub.spawn(work(), work.__qualname__)
+
+    async def stop(self) -> None:
+        threading.Thread(target=_leave_for_certain, name="sse-exit", daemon=True).start()
+        if self._hub is not None:
+            await self._hub.close()
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.start(asyncio.get_running_loop())
+                self._heed_sigterm(asyncio.get_running_loop())
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _heed_sigterm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the streams when the server is told to stop: it waits for them before it says
+        so by the lifespan protocol."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        servers_own = signal.getsignal(signal.SIGTERM)
+        if not callable(servers_own):
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._hub is not None:
+                loop.call_soon_threadsafe(self._hub.begin_closing)
+            servers_own(number, frame)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    def _hang_on_reactor(self) -> None:
+        from twisted.internet import defer, reactor
+
+        loop = reactor._asyncioEventloop
+
+        def stop() -> Any:
+            return defer.Deferred.fromFuture(asyncio.ensure_future(self.stop(), loop=loop))
+
+        reactor.callWhenRunning(self.start, loop)
+        reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Streams under real faults, counted exactly: `python -m tests.chaos`."""

@@ -1,0 +1,196 @@
+"""Fixtures over tests/harness. Settings come from tests/harness/environment.py, a plugin."""
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+from playwright.sync_api import Browser
+from pytest_django import DjangoDbBlocker
+
+from tests.harness.browser import Pages, launched_chromium
+from tests.harness.client import Clients
+from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases
+from tests.harness.environment import ROOT
+from tests.harness.postgres import Postgres
+from tests.harness.redis import RedisServer
+from tests.harness.services import Services
+
+_ENGINE = settings.DATABASES["default"]["ENGINE"]
+VENDOR = _ENGINE.rpartition(".")[2].replace("sqlite3", "sqlite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "vendor(name): only for this database: sqlite or postgresql"
+    )
+
+
+def pytest_report_header() -> str:
+    return f"database: {VENDOR}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is for the other database is left out of this run, and belongs to the other one."""
+    elsewhere = [
+        item
+        for item in items
+        if (marker := item.get_closest_marker("vendor")) and VENDOR not in marker.args
+    ]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run in which everything was skipped has shown nothing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus or reporter is None or session.config.option.collectonly:
+        return
+    if not reporter.stats.get("passed"):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what the services logged and how the pages looked."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for peer in getattr(item, "funcargs", {}).values():
+            if isinstance(peer, Services):
+                for service in peer.started:
+                    report.sections.append((f"log of {service.name}", service.log_tail(80)))
+            elif isinstance(peer, Pages):
+                shots = peer.screenshots(ROOT / "test-results", item.name)
+                report.sections.append(("screenshots", "\n".join(map(str, shots))))
+    return report
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The in-process test database has a name of its own: simultaneous runs do not meet."""
+    if request.config.getoption("reuse_db"):
+        return
+    test = settings.DATABASES["default"].setdefault("TEST", {})
+    if VENDOR == "sqlite":
+        test["NAME"] = str(tmp_path_factory.mktemp("in-process") / "test.sqlite3")
+    else:
+        test["NAME"] = f"test_support_{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """PostgreSQL does not drop a database while a thread's forgotten connection is open."""
+    yield
+    if VENDOR != "postgresql":
+        return
+    with django_db_blocker.unblock():
+        connection = cast(DatabaseWrapper, connections["default"])
+        name = connection.settings_dict["NAME"]
+        connection.close()
+        connection.close_pool()
+        with Postgres(os.environ["DATABASE_URL"]).connect() as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [name],
+            )
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Databases for services, of the vendor of this run."""
+    directory = tmp_path_factory.mktemp("databases")
+    source: Databases
+    if VENDOR == "sqlite":
+        source = SqliteDatabases(directory)
+    else:
+        source = PostgresDatabases(directory, Postgres(os.environ["DATABASE_URL"]))
+    yield source
+    source.drop_templates()
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Database]:
+    """Migrated and empty."""
+    with databases.fresh() as created:
+        yield created
+
+
+@pytest.fixture
+def demo_database(databases: Databases) -> Iterator[Database]:
+    """With the demo knowledge base and the agents alice and bob (`demo_password()`)."""
+    with databases.demo() as created:
+        yield created
+
+
+@pytest.fixture(scope="module")
+def module_demo_database(databases: Databases) -> Iterator[Database]:
+    with databases.demo() as created:
+        yield created
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """This test's own Redis, running: kill, freeze or restart it at will."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def services(demo_database: Database, tmp_path: Path) -> Iterator[Services]:
+    """Starts server processes over `demo_database`; stopped after the test, and their logs
+    checked for tracebacks (set `service.trouble_expected` where the test provokes one)."""
+    with Services(demo_database, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def module_services(
+    module_demo_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Services]:
+    """The same for a module's tests together; make a module-scoped fixture that starts them."""
+    with Services(module_demo_database, tmp_path_factory.mktemp("services")) as started:
+        yield started
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """`customer(service)` and `agent(service)`; connections are closed after the test."""
+    with Clients() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Per module, since an open Playwright keeps asyncio and the ORM from this thread."""
+    with launched_chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def pages(browser: Browser) -> Iterator[Pages]:
+    """`open(url)` gives a page in a new context. The test fails if a page logs a warning or an
+    error, or throws, unless `allow(pattern)` announced it."""
+    opened = Pages(browser)
+    yield opened
+    opened.close()
+    unexpected = opened.unexpected()
+    if unexpected:
+        pytest.fail("pages complained:\n" + "\n".join(unexpected), pytrace=False)

@@ -1,0 +1,1 @@
+"""Real peers for the tests: Redis, PostgreSQL, daphne processes, HTTP clients, a browser."""

@@ -1,0 +1,242 @@
+"""Real server processes of this project."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import httpx
+
+from tests.harness.databases import Database
+from tests.harness.ports import free_port
+from tests.harness.processes import ManagedProcess, ProcessFailed
+from tests.harness.redis import RedisServer
+from tests.harness.waiting import wait_until
+
+Product = Literal["all", "ai_chatbot", "agent_workbench"]
+Server = Literal["daphne", "uvicorn"]
+
+# What a healthy service never logs.
+_TROUBLE = re.compile(
+    r"Traceback \(most recent call last\)|was never awaited|Unhandled error in Deferred"
+    r"|Task exception was never retrieved|Task was destroyed but it is pending"
+)
+
+
+class TroubleInLog(AssertionError):
+    """A service logged a traceback, or the like, that its test did not expect."""
+
+
+class Service:
+    """One ASGI server process. Port, database and log stay the same across restarts."""
+
+    def __init__(
+        self,
+        product: Product,
+        *,
+        database: Database,
+        log: Path,
+        redis: RedisServer | str | None = None,
+        server: Server = "daphne",
+        **env: str,
+    ) -> None:
+        """`redis`: the server or a URL; None is the in-memory layer. `env`: more settings."""
+        self.product: Product = product
+        self.database = database
+        self.port = free_port()
+        # Set it in a test that provokes one; the log is checked when the service is stopped.
+        self.trouble_expected = False
+        url = redis.url if isinstance(redis, RedisServer) else redis
+        layer = {"USE_REDIS_SSE": "false"}
+        if url is not None:
+            layer = {"USE_REDIS_SSE": "true", "REDIS_URL": url}
+        own = {"SERVICE": product, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process = ManagedProcess(
+            _command(server, self.port),
+            log=log,
+            env=database.environment(**(own | layer | env)),
+        )
+
+    @property
+    def name(self) -> str:
+        return f"{self.product}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """The customer API; in a process of the workbench alone, the workbench's."""
+        return f"{self.base_url}/api"
+
+    @property
+    def workbench_url(self) -> str:
+        return f"{self.base_url}/workbench-api"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
+
+    def start(self) -> Self:
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process without waiting for it, so that several start at once."""
+        self._process.start()
+
+    def wait_ready(self, *, timeout: float = 40.0) -> Self:
+        try:
+            wait_until(self._answers, timeout=timeout, what=f"{self.name} to answer")
+        except TimeoutError as error:
+            raise ProcessFailed(f"{error}\n{self._process.log_tail()}") from error
+        return self
+
+    def _answers(self) -> bool:
+        self._process.require_running()
+        try:
+            answer = httpx.get(f"{self.api_url}/livez", timeout=5, trust_env=False)
+        except httpx.TransportError:
+            # Refused until it listens.
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    def health(self) -> dict[str, object]:
+        """What GET /api/health says, whatever its status code."""
+        answer = httpx.get(f"{self.api_url}/health", timeout=10, trust_env=False)
+        health: dict[str, object] = answer.json()
+        return health
+
+    def wait_for_mode(self, mode: str, *, timeout: float = 20.0) -> None:
+        """Until its health reports this `sse.mode`: redis, memory or degraded."""
+
+        def reported() -> bool:
+            sse = self.health().get("sse")
+            return isinstance(sse, dict) and sse.get("mode") == mode
+
+        wait_until(reported, timeout=timeout, what=f"{self.name} to be {mode}", interval=0.1)
+
+    def terminate(self, *, timeout: float = 15.0) -> None:
+        self._process.terminate(timeout=timeout)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def restart(self) -> Self:
+        """SIGTERM, then again on the same port."""
+        self.terminate()
+        return self.start()
+
+    def log_text(self) -> str:
+        return self._process.log_text()
+
+    def log_tail(self, lines: int = 40) -> str:
+        return self._process.log_tail(lines)
+
+    def wait_for_log(self, pattern: str, *, timeout: float = 10.0) -> re.Match[str]:
+        """The first match of a regular expression in everything logged so far."""
+        found = wait_until(
+            lambda: re.search(pattern, self.log_text()),
+            timeout=timeout,
+            what=f"{pattern!r} in the log of {self.name}",
+        )
+        assert found is not None
+        return found
+
+    def check_log(self) -> None:
+        """Raises TroubleInLog, with the lines around it."""
+        text = self.log_text()
+        trouble = None if self.trouble_expected else _TROUBLE.search(text)
+        if trouble:
+            excerpt = text[max(0, trouble.start() - 500) : trouble.end() + 4000]
+            raise TroubleInLog(f"{self.name} logged:\n{excerpt}")
+
+
+def _command(server: Server, port: int) -> Sequence[str]:
+    if server == "uvicorn":
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--timeout-graceful-shutdown",
+            "5",
+        ]
+    else:
+        options = ["-b", "127.0.0.1", "-p", str(port)]
+    return [sys.executable, "-m", server, *options, "config.asgi:application"]
+
+
+class Services:
+    """Starts services over one database, and stops all of them when it is left."""
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self.database = database
+        self.directory = directory
+        self.started: list[Service] = []
+
+    def start(
+        self,
+        product: Product = "all",
+        *,
+        redis: RedisServer | str | None = None,
+        server: Server = "daphne",
+        **env: str,
+    ) -> Service:
+        """One process, ready to serve. `env`: settings, as in SSE_HEARTBEAT_SECONDS="0.5"."""
+        service = self._add(product, redis, server, env)
+        return service.start()
+
+    def pair(
+        self, redis: RedisServer | str, *, server: Server = "daphne", **env: str
+    ) -> tuple[Service, Service]:
+        """ai_chatbot and agent_workbench as two processes over one Redis, both ready."""
+        chatbot = self._add("ai_chatbot", redis, server, env)
+        workbench = self._add("agent_workbench", redis, server, env)
+        chatbot.launch()
+        workbench.launch()
+        return chatbot.wait_ready(), workbench.wait_ready()
+
+    def _add(
+        self,
+        product: Product,
+        redis: RedisServer | str | None,
+        server: Server,
+        env: dict[str, str],
+    ) -> Service:
+        log = self.directory / f"{len(self.started)}-{product}.log"
+        service = Service(
+            product, database=self.database, log=log, redis=redis, server=server, **env
+        )
+        self.started.append(service)
+        return service
+
+    def stop(self) -> None:
+        """End every process; then raise for the first that would not end or logged trouble."""
+        troubles: list[Exception] = []
+        for service in self.started:
+            try:
+                service.terminate()
+                service.check_log()
+            except (ProcessFailed, TroubleInLog) as trouble:
+                troubles.append(trouble)
+        if troubles:
+            raise troubles[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,108 @@
+"""Settings that cannot work are named by `manage.py check`, with what to do about it."""
+
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+from tests.harness.databases import CommandFailed, Database
+
+
+def found() -> dict[str, CheckMessage]:
+    return {message.id: message for message in run_checks() if message.id}
+
+
+def test_settings_as_shipped_are_fine() -> None:
+    assert run_checks() == []
+    call_command("check", "--fail-level", "WARNING")
+
+
+@pytest.mark.parametrize("value", ["all", "ai_chatbot", "agent_workbench"])
+def test_service_that_exists(settings: Settings, value: str) -> None:
+    settings.SERVICE = value
+    assert "config.E001" not in found()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("SERVICE", "chatbot", "config.E001"),
+        ("SERVICE", "", "config.E001"),
+        ("AI_BACKEND", "nowhere.Backend", "config.E002"),
+        ("AI_BACKEND", "ai_chatbot.backends.offline.Nothing", "config.E002"),
+        ("AI_BACKEND", "gpt", "config.E002"),
+        ("AI_BACKEND", "", "config.E002"),
+        ("AI_BACKEND", "json.loads", "config.E002"),
+        ("OPENING_HOURS", "nine to five", "config.E003"),
+        ("OPENING_HOURS", "mon-fri 18:00-09:00", "config.E003"),
+        ("SSE_HEARTBEAT_SECONDS", 0.0, "config.E004"),
+        ("SSE_HEARTBEAT_SECONDS", -1.0, "config.E004"),
+        ("SSE_HEARTBEAT_SECONDS", float("nan"), "config.E004"),
+    ],
+)
+def test_setting_that_cannot_work_is_named(
+    settings: Settings, name: str, value: Any, check: str
+) -> None:
+    setattr(settings, name, value)
+    messages = found()
+    assert set(messages) == {check}
+    assert name in messages[check].msg
+    assert messages[check].hint
+    with pytest.raises(CommandError, match=check):
+        call_command("check")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AI_BACKEND", "offline"),
+        ("AI_BACKEND", "scripted"),
+        ("AI_BACKEND", "ai_chatbot.backends.scripted.ScriptedBackend"),
+        ("OPENING_HOURS", "mon-fri 09:00-18:00; sat 10:00-14:00"),
+        ("SSE_HEARTBEAT_SECONDS", 0.1),
+    ],
+)
+def test_setting_that_works_is_not_named(settings: Settings, name: str, value: Any) -> None:
+    setattr(settings, name, value)
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "warned"),
+    [
+        ("https://api.openai.com/v1", "", True),
+        ("https://API.OpenAI.com", "", True),
+        ("https://api.openai.com/v1", "sk-123", False),
+        ("http://127.0.0.1:11434/v1", "", False),
+    ],
+)
+def test_openai_needs_a_key_and_other_servers_may_not(
+    settings: Settings, url: str, key: str, warned: bool
+) -> None:
+    settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = url, key
+    assert "config.W001" not in found()
+    settings.AI_BACKEND = "openai"
+    messages = found()
+    assert ("config.W001" in messages) is warned
+    if warned:
+        assert "OPENAI_API_KEY" in messages["config.W001"].msg
+
+
+@pytest.mark.parametrize("vendor", ["mysql", "oracle"])
+def test_database_that_cannot_hold_the_log(
+    monkeypatch: pytest.MonkeyPatch, vendor: str
+) -> None:
+    monkeypatch.setattr(connection, "vendor", vendor)
+    assert vendor in found()["config.E005"].msg
+
+
+def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None:
+    """As the person who wrote the .env file meets it."""
+    with pytest.raises(CommandFailed) as failed:
+        database.manage("check", SERVICE="both", OPENING_HOURS="sometimes", AI_BACKEND="x.Y")
+    output = str(failed.value)
+    for check in ("config.E001", "config.E002", "config.E003", "HINT"):
+        assert check in output

@@ -1,0 +1,41 @@
+"""A short form of `python -m tests.chaos`: faults while messages flow, counted exactly."""
+
+import pytest
+
+from tests.chaos import scenarios
+from tests.chaos.run import Load, World, run
+from tests.harness.databases import Database
+from tests.harness.services import Server
+
+LOAD = Load(streams=20, rate=20, calm=1)
+
+
+def redis_comes_and_goes(world: World) -> None:
+    scenarios.redis_killed(0.5, world)
+    scenarios.redis_frozen(2.5, world)
+    scenarios.connections_killed(3, world)
+
+
+def streams_are_cut_and_a_process_killed(world: World) -> None:
+    world.traffic.cut_streams(every=0.1)
+    killed = world.services[0]
+    killed.kill()
+    killed.start()
+    world.traffic.leave_streams_alone()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "server"),
+    [
+        (redis_comes_and_goes, "daphne"),
+        (streams_are_cut_and_a_process_killed, "uvicorn"),
+    ],
+)
+def test_every_stream_gets_every_message_once_and_in_order(
+    scenario: scenarios.Scenario, server: Server, demo_database: Database
+) -> None:
+    outcome = run(scenario.__name__, scenario, demo_database, load=LOAD, seed=1, server=server)
+
+    assert outcome.failures == []
+    assert outcome.accepted >= 40
+    assert outcome.expected >= LOAD.streams

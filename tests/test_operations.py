@@ -1,0 +1,108 @@
+"""What operators look at: metrics, readiness, the event log's commands."""
+
+import json
+import re
+import subprocess
+import sys
+
+import httpx
+
+from tests.harness import expect
+from tests.harness.client import Clients
+from tests.harness.environment import ROOT
+from tests.harness.services import Service, Services
+from tests.harness.waiting import wait_until
+
+
+def metric(service: Service, name: str) -> float:
+    text = httpx.get(f"{service.base_url}/metrics", trust_env=False).text
+    found = re.search(rf"^{name} ([0-9.e+-]+)$", text, re.MULTILINE)
+    assert found, f"{name} is not among\n{text}"
+    return float(found[1])
+
+
+def test_metrics_follow_what_streams_do(services: Services, clients: Clients) -> None:
+    service = services.start(AI_BACKEND="scripted")
+    customer = clients.customer(service)
+    before = metric(service, "sse_delivered_total")
+    stream = customer.stream(after=customer.cursor)
+    customer.send("say: hello")
+    stream.wait_for(expect.reply("hello"))
+
+    assert metric(service, "sse_open_streams") == 1
+    assert metric(service, "sse_delivered_total") > before
+    assert metric(service, "sse_published_total") >= 3
+    assert metric(service, "sse_publish_to_write_seconds_count") >= 3
+    assert metric(service, "sse_breaker_open") == 0
+
+    stream.close()
+    wait_until(lambda: metric(service, "sse_open_streams") == 0, what="the stream to be gone")
+    again = customer.stream(after=customer.cursor)
+    again.wait_for(expect.reply("hello"))
+    bad = customer.open_stream(customer.path("/events"), params={"last_event_id": "nonsense"})
+    bad.wait_for("reset")
+    assert metric(service, "sse_resets_total") == 1
+    for name in (
+        "sse_gaps_filled_total", "sse_degraded_seconds_total", "sse_slow_cut_total",
+        "sse_revoked_total", "sse_outbox_high_water", "sse_hub_loop_lag_seconds_count",
+        "sse_replayed_total",
+    ):  # fmt: skip
+        assert metric(service, name) >= 0
+
+
+def test_live_and_ready_are_told_apart(services: Services) -> None:
+    service = services.start()
+    for name in ("livez", "readyz"):
+        answer = httpx.get(f"{service.api_url}/{name}", trust_env=False)
+        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+
+
+def test_tail_events_prints_a_target_as_it_comes(services: Services, clients: Clients) -> None:
+    service = services.start(AI_BACKEND="scripted")
+    customer = clients.customer(service)
+    stream = customer.stream(after=customer.cursor)
+    customer.send("say: one")
+    stream.wait_for(expect.reply("one"))
+
+    tail = subprocess.Popen(
+        [
+            sys.executable, "manage.py", "tail_events", customer.session,
+            "--after", customer.cursor, "--count", "5",
+        ],
+        cwd=ROOT,
+        env=services.database.environment(USE_REDIS_SSE="false"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    customer.send("say: two")
+    out, _ = tail.communicate(timeout=30)
+
+    events = [json.loads(line) for line in out.splitlines()]
+    assert tail.returncode == 0
+    assert [event["type"] for event in events][:4] == [
+        "message",
+        "reply_started",
+        "message",
+        "message",
+    ]
+    assert events[3]["payload"]["content"] == "say: two"
+
+
+def test_pruned_events_leave_a_connected_stream_alone_and_reset_a_late_one(
+    services: Services, clients: Clients
+) -> None:
+    service = services.start(AI_BACKEND="scripted")
+    customer = clients.customer(service)
+    stream = customer.stream(after=customer.cursor)
+    customer.send("say: before")
+    stream.wait_for(expect.reply("before"))
+
+    printed = services.database.manage("prune_events", "--hours", "0")
+
+    assert re.match(r"[1-9]\d* events were deleted", printed)
+    customer.send("say: after")
+    stream.wait_for(expect.reply("after"))
+    assert not stream.events("reset")
+    late = customer.stream(after=customer.cursor)
+    late.wait_for("reset")
+    assert [message["content"] for message in customer.state()["messages"]][-1] == "after"

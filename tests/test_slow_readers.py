@@ -1,0 +1,243 @@
+"""Clients that stop reading, fall silent, or open more streams than they may."""
+
+import ctypes
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h11
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.chaos.worker import Worker
+from tests.harness.client import Clients, Customer
+from tests.harness.databases import Database
+from tests.harness.redis import RedisServer
+from tests.harness.services import Server, Service, Services
+from tests.harness.streams import EventStream, StreamRefused, parse_frames
+from tests.harness.waiting import wait_until
+
+SERVERS: list[Server] = ["daphne", "uvicorn"]
+
+PADDING = 60_000
+EVENTS_PER_SECOND = 80.0
+# Several times what the kernel takes into its buffers for one connection over loopback.
+FLOOD = 200
+STALLED = 3
+COST_BYTES = 5 * 1024 * 1024
+# After eight seconds in which a client took nothing; the flood itself takes three.
+CUT_SECONDS = 20.0
+
+HEARTBEAT_SECONDS = 1
+
+SO_ATTACH_FILTER = 26
+
+
+def metric(service: Service, name: str) -> float:
+    answer = httpx.get(f"{service.base_url}/metrics", trust_env=False)
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if not sample.labels
+    }
+    return samples[name]
+
+
+def private_memory(service: Service) -> int:
+    used: int = psutil.Process(service.pid).memory_full_info().uss
+    return used
+
+
+class RawStream:
+    """A stream of which not one byte is read unless the test says so."""
+
+    def __init__(self, service: Service, customer: Customer, *, after: str = "") -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        self.socket.settimeout(10)
+        self.socket.connect(("127.0.0.1", service.port))
+        self._http = h11.Connection(our_role=h11.CLIENT)
+        path = f"/api/sessions/{customer.session}/events?token={customer.token}"
+        headers = [("Host", "127.0.0.1"), ("Last-Event-ID", after)]
+        request = h11.Request(method="GET", target=path, headers=headers)
+        for part in (request, h11.EndOfMessage()):
+            self.socket.sendall(self._http.send(part) or b"")
+        self.frames = parse_frames(self._read())
+        self.connected = next(self.frames)
+
+    def _read(self) -> Iterator[bytes]:
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(self.socket.recv(4096))
+            elif isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif not isinstance(event, h11.Response):
+                return
+
+    def read_rest(self) -> tuple[str, int]:
+        """What had been sent before the server dropped the connection: the last id, and how
+        many durable events."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
+        ids = [self.connected.id]
+        with suppress(ConnectionError, h11.RemoteProtocolError):
+            ids.extend(frame.id for frame in self.frames if frame.id)
+        return str(ids[-1]), len(ids) - 1
+
+    def go_deaf(self) -> None:
+        """From now on the kernel drops all that arrives for this socket, acknowledging none of
+        it: so a peer looks whose network is gone."""
+        instruction = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF: return 0 bytes
+        program = ctypes.create_string_buffer(instruction)
+        filtered = struct.pack("HP", 1, ctypes.addressof(program))
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtered)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+
+def numbers(stream: EventStream) -> list[int]:
+    return [event.payload["n"] for event in stream.events("numbered")]
+
+
+def test_clients_that_stop_reading_are_cut_and_cost_little(
+    services: Services,
+    clients: Clients,
+    redis_server: RedisServer,
+    demo_database: Database,
+    tmp_path: Path,
+) -> None:
+    """On each server, at once: nearly all of the time goes by in waiting."""
+    serving = [services.start(redis=redis_server, server=server) for server in SERVERS]
+    for service in serving:
+        service.wait_for_mode("redis")
+    customer = clients.customer(serving[0])
+    begun = [open_at(service, customer) for service in serving]
+    with ExitStack() as stack:
+        worker = stack.enter_context(
+            Worker(demo_database, redis_server.url, log=tmp_path / "worker.log")
+        )
+        flood = {"target": customer.session, "count": FLOOD, "padding": PADDING}
+        worker.do("enqueue", first=0, **flood)
+        for stream in begun:
+            stream.wait_for_count("numbered", FLOOD)
+        before = [private_memory(service) for service in serving]
+        live = [stack.enter_context(stall(service, customer)) for service in serving]
+        for service in serving:
+            # In the middle of what they missed.
+            stack.enter_context(stall(service, customer, after=customer.cursor))
+        worker.do("enqueue", first=FLOOD, rate=EVENTS_PER_SECOND, **flood)
+        costs = costs_until_cut(serving, before, 2 * STALLED)
+        got = [streams[0].read_rest() for streams in live]
+
+    for stream, service, (last_id, count) in zip(begun, serving, got, strict=True):
+        stream.wait_for_count("numbered", 2 * FLOOD)
+        assert numbers(stream) == list(range(2 * FLOOD))
+        back = open_at(service, customer, after=last_id)
+        back.wait_for(lambda event: event.payload.get("n") == 2 * FLOOD - 1)
+        assert numbers(back) == list(range(FLOOD + count, 2 * FLOOD))
+        assert not back.events("reset")
+    assert max(costs) < 2 * STALLED * COST_BYTES
+
+
+def open_at(service: Service, customer: Customer, *, after: str | None = None) -> EventStream:
+    stream = EventStream(
+        f"{service.api_url}{customer.path('/events')}",
+        params={"token": customer.token},
+        last_event_id=after,
+    )
+    customer.streams.append(stream)
+    stream.wait_for("connected")
+    return stream
+
+
+@contextmanager
+def stall(
+    service: Service, customer: Customer, *, after: str = ""
+) -> Iterator[list[RawStream]]:
+    """Open streams that are then not read."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(RawStream(service, customer, after=after))
+            for _ in range(STALLED)
+        ]
+
+
+def costs_until_cut(serving: list[Service], before: list[int], cut: int) -> list[int]:
+    """The most memory that each needed until it had cut so many streams in all."""
+    costs = [0] * len(serving)
+    deadline = time.monotonic() + CUT_SECONDS
+    while any(metric(service, "sse_slow_cut_total") < cut for service in serving):
+        assert time.monotonic() < deadline, "stalled clients were not cut"
+        now = [private_memory(service) for service in serving]
+        costs = [
+            max(most, used - at_first)
+            for most, used, at_first in zip(costs, now, before, strict=True)
+        ]
+        time.sleep(0.1)
+    return costs
+
+
+def test_stream_of_a_client_whose_network_is_gone_ends(
+    services: Services, clients: Clients
+) -> None:
+    for server in SERVERS:
+        service = services.start(server=server, SSE_HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS))
+        customer = clients.customer(service)
+        alive = open_at(service, customer)
+        with RawStream(service, customer) as gone:
+            assert metric(service, "sse_open_streams") == 2
+
+            began = time.monotonic()
+            gone.go_deaf()
+            wait_until(
+                lambda service=service: metric(service, "sse_open_streams") == 1,
+                timeout=20,
+                what="the dead connection to be given up",
+            )
+            taken = time.monotonic() - began
+
+        # A heartbeat, the wait for its acknowledgement, and the kernel's next look.
+        assert taken < 2 * HEARTBEAT_SECONDS + 2
+        alive.wait_for("heartbeat", after=len(alive.received))
+
+
+def test_streams_from_one_address_are_limited(services: Services, clients: Clients) -> None:
+    service = services.start(SSE_MAX_STREAMS_PER_ADDRESS="3", SSE_MAX_STREAMS_PER_TARGET="2")
+    one, other = clients.customer(service), clients.customer(service)
+    streams = [one.stream(), one.stream(), other.stream()]
+    for stream in streams:
+        stream.wait_for("connected")
+
+    with pytest.raises(StreamRefused) as refused:
+        other.stream()
+    streams.pop().close()
+    with pytest.raises(StreamRefused) as refused_for_target:
+        one.stream()
+    wait_until(lambda: metric(service, "sse_open_streams") == 2, what="a free place")
+    other.stream().wait_for("connected")
+
+    for refusal, limit in ((refused, 3), (refused_for_target, 2)):
+        response = refusal.value.response
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) > 0
+        assert response.json()["error"]["code"] == "TOO_MANY_STREAMS"
+        assert response.json()["error"]["details"] == {"limit": limit}
+    for stream in streams:
+        assert stream.ended is None
