@@ -14,9 +14,10 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
-CHROMIUM_PACKAGES = chromium fonts-noto-cjk
+# What the tests need beside Chromium and pip has not, each with the Debian package it is in.
+PROGRAMS = nginx:nginx-light node:nodejs npm:npm
 
-.PHONY: help install install-dev chromium run services prepare test lint bench lock messages clean
+.PHONY: help install install-dev programs run services prepare test lint bench lock messages clean
 
 help:
 	@echo "make run        both products in one process at http://127.0.0.1:$(PORT), nothing else needed"
@@ -48,13 +49,20 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
 
-chromium:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(CHROMIUM_PACKAGES); \
-		else \
-			echo "The browser tests need Chromium. Install it, as root, with: apt-get install -y $(CHROMIUM_PACKAGES)" >&2; exit 1; \
-		fi; }
+programs:
+	@PATH="$$PATH:/usr/sbin"; missing=; \
+	for each in $(PROGRAMS); do \
+		command -v $${each%%:*} >/dev/null || missing="$$missing $${each#*:}"; \
+	done; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+		|| command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	fc-list :lang=zh 2>/dev/null | grep -q . || missing="$$missing fonts-noto-cjk"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	else \
+		echo "The tests need these. Install them, as root, with: apt-get install -y$$missing" >&2; exit 1; \
+	fi
 
 $(ENV_FILE): | $(PY)
 	@umask 077 && printf 'SECRET_KEY=%s\n' "$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" > $@.new && mv $@.new $@
@@ -84,7 +92,7 @@ services: prepare
 	@echo
 	@exec $(PY) deploy/services.py
 
-test: install-dev chromium
+test: install-dev programs
 	$(PY) -m tests $(ARGS)
 
 # What a deployed process would have, without the developer's own settings.

@@ -20,15 +20,15 @@ import time
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError
 
 from sse import log, metrics, processes
+from sse.database import DatabaseThreads
 from sse.frames import Frame
 from sse.log import Position
 from sse.targets import CONTROL, storable
@@ -74,7 +74,7 @@ REVOCATIONS_KEPT = 256
 TOPICS_AT_ONCE = 200
 BATCH_EVENTS = 200
 BATCH_BYTES = 256 * 1024
-# Log reads of a whole process share these threads, each with a connection while it reads.
+# Log reads of a whole process share these threads.
 DATABASE_THREADS = 2
 
 
@@ -153,7 +153,7 @@ class Hub:
         self._pages = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._receiver: asyncio.Task[None] | None = None
-        self._executor = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="sse-log")
+        self._threads = DatabaseThreads(loop, DATABASE_THREADS)
         self._peer_unheard = False
         self._arrived: set[Stream] = set()
         self._departed: list[str] = []
@@ -227,15 +227,7 @@ class Hub:
 
     async def database(self, work: Callable[..., T], *args: Any) -> T:
         """Run blocking database work on one of the hub's threads."""
-
-        def run() -> T:
-            close_old_connections()
-            try:
-                return work(*args)
-            finally:
-                close_old_connections()
-
-        return await self.loop.run_in_executor(self._executor, run)
+        return await self._threads.run(work, *args)
 
     def begin_closing(self) -> None:
         """Take no more streams, and send those that are open elsewhere, spread over time."""
@@ -258,7 +250,7 @@ class Hub:
                 await asyncio.wait_for(self.database(processes.leave, self.name), 2)
             except (DatabaseError, TimeoutError) as error:
                 logger.info("could not sign off in the database: %s", error)
-        self._executor.shutdown(wait=False)
+        self._threads.shutdown()
 
     async def _end_tasks(self) -> None:
         for _ in range(CANCEL_ATTEMPTS):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -22,17 +22,29 @@ from sse import (
     subscribe_sse_events,
 )
 from sse.exceptions import EventTooLarge, InvalidEvent, InvalidTarget
+from sse.hub import get_hub
 from sse.models import Event, Target
 from sse.targets import readable, storable
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOTE = {"type": "note", "payload": {"n": 0}}
 
 
+@pytest.fixture(autouse=True)
+def ended_hub(transactional_db: None) -> Iterator[None]:
+    """A hub that has listened watches the log until it is closed, or its process ends."""
+    yield
+    hub = get_hub()
+    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
+    hub.loop.call_soon_threadsafe(hub.loop.stop)
+    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
+    hub.loop.close()
+
+
 @pytest.fixture
 def a() -> str:
-    """A target of the test's own: the process's hub outlives the test's tables."""
     return f"a-{uuid.uuid4()}"
 
 

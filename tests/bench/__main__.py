@@ -1,11 +1,15 @@
-"""`python -m tests.bench [idle_streams|delivery …]`: every benchmark, or the named ones."""
+"""`python -m tests.bench [idle_streams|delivery|fanout …]`: every benchmark, or those named."""
 
 import argparse
 import sys
 
-from tests.bench import delivery, idle_streams
+from tests.bench import delivery, fanout, idle_streams
 
-BENCHMARKS = {"idle_streams": idle_streams.main, "delivery": delivery.main}
+BENCHMARKS = {
+    "idle_streams": idle_streams.main,
+    "delivery": delivery.main,
+    "fanout": fanout.main,
+}
 
 
 def main() -> int:

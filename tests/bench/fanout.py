@@ -368,6 +368,73 @@ def many(options: argparse.Namespace) -> bool:
     return good
 
 
+# --- clients that do not read ---------------------------------------------------------------
+
+
+def stalled(options: argparse.Namespace) -> bool:
+    """What other streams notice when clients of a busy target stop reading and are cut."""
+    live, heavy = options.scaled(100), options.scaled(20)
+    rounds = 5 if options.scale == 1 else 1
+    rows, good = [], True
+    for server in (DAPHNE, UVICORN):
+        p99: dict[bool, list[float]] = {False: [], True: []}
+        lost = 0
+        with (
+            peers() as (_, database, redis),
+            served(Support(server, redis, database), sessions=2) as run,
+            run.system.publisher() as other,
+        ):
+            assert isinstance(run.system, Support)
+            names = run.system.targets()
+            for index in range(2 * rounds):
+                reads_not = bool(index % 2)
+                progress(f"stalled: {server}, round {index // 2 + 1}, {reads_not}")
+                with Listeners() as readers:
+                    for who, number, count in ((run.listeners, 0, live), (readers, 1, heavy)):
+                        requests = [run.system.request(number)] * count
+                        who.open(run.system.port, requests, ready=run.system.ready)
+                    if reads_not:
+                        readers.do("stall")
+                    # Fills the kernel's buffers in about three seconds, ours right after it;
+                    # eight later the stalled are cut.
+                    other.ask(
+                        "publish", targets=[names[1]], rate=50, seconds=16, padding=32_000,
+                        durable=True,
+                    )  # fmt: skip
+                    how = {"targets": [names[0]], "durable": True}
+                    run.listeners.do("reset", times=True)
+                    sent = run.publisher.do("publish", rate=20, seconds=15, **how)
+                    expected = sent["sent"] * live
+                    found = run.listeners.do("arrived", total=expected, seconds=ARRIVAL_SECONDS)
+                    other.answer()
+                run.listeners.do("close")
+                lost += expected - found["total"]
+                p99[reads_not].append(found["p99"])
+        calm, troubled = (sorted(p99[each])[rounds // 2] for each in (False, True))
+        within = not lost and troubled <= 1.1 * calm
+        good = good and within
+        rows.append(
+            [
+                server,
+                heavy,
+                ms(calm),
+                ms(troubled),
+                f"{troubled / calm:.2f}",
+                lost,
+                kept(within),
+            ]
+        )
+    print(
+        f"{live} streams of one target, while clients of another get 1.6 MB a second each: "
+        f"the median of {rounds} p99s"
+    )
+    print_table(
+        ["server", "clients", "all read: p99", "none reads: p99", "ratio", "lost", "≤ 1.1"],
+        rows,
+    )
+    return good
+
+
 # --- replay ---------------------------------------------------------------------------------
 
 
@@ -635,7 +702,7 @@ def lowest(system: System, source: Databases) -> tuple[int, int, int]:
 
 SCENARIOS: dict[str, Callable[[argparse.Namespace], bool]] = {
     scenario.__name__: scenario
-    for scenario in (cpu, broadcast, latency, many, replay, durable, growth)
+    for scenario in (cpu, broadcast, latency, many, stalled, replay, durable, growth)
 }
 
 

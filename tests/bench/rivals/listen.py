@@ -8,6 +8,7 @@ JSON on standard output its answer:
 - `{"do": "count"}`: how many events came since the last reset, in all and to which extremes
 - `{"do": "arrived", "total": …, "seconds": …}`: as count, once there are so many
 - `{"do": "reset", "times": true}`: count from 0; whether to note how long each event took
+- `{"do": "stall"}`: read no more
 - `{"do": "close"}`: end all streams; more can be opened
 """
 
@@ -189,6 +190,11 @@ class Listeners:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.reached.wait(), seconds)
         return await self.count()
+
+    async def stall(self) -> dict[str, Any]:
+        for listener in self.open_ones:
+            listener.transport.pause_reading()
+        return {}
 
     async def close(self) -> dict[str, Any]:
         for listener in self.open_ones:

@@ -5,8 +5,8 @@ JSON on standard input is a request, a line of JSON on standard output its answe
 line written says that it is ready.
 
 - `{"do": "publish", "targets": […], "rate": 20, "seconds": 10, "durable": false,
-  "threads": 1}` answers, when all is sent, `{"sent": …, "seconds": …, "late": …}`. Each event
-  carries its number `n` within its target and the time `at` which it was enqueued.
+  "threads": 1, "padding": 0}` answers, when all is sent,
+  `{"sent": …, "seconds": …, "late": …}`. Each event carries its number `n` within its target and the time `at` which it was enqueued.
 - Of ours only: `{"do": "sessions", "count": 5}`, names and tokens of new sessions;
   `{"do": "cursors", "targets": […]}`, where they stand; `{"do": "backlog", "targets": […],
   "count": 500}`, so many durable events for each.
@@ -30,8 +30,9 @@ REPLY = "0190f3c2-7a51-7cc3-9f0e-5b1f6f1a2d3c"
 Send = Callable[[str, dict[str, Any], bool], object]
 
 
-def payload(number: int) -> dict[str, Any]:
-    return {"reply_id": REPLY, "text": TEXT, "offset": 640, "n": number, "at": time.time()}
+def payload(number: int, padding: str = "") -> dict[str, Any]:
+    text = TEXT + padding
+    return {"reply_id": REPLY, "text": text, "offset": 640, "n": number, "at": time.time()}
 
 
 def as_data(body: dict[str, Any]) -> str:
@@ -120,13 +121,20 @@ class Publisher:
         seconds: float,
         durable: bool,
         threads: int = 1,
+        padding: int = 0,
     ) -> dict[str, Any]:
-        """By several threads, which have targets of their own: each `rate / threads`."""
+        """By several threads, which have targets of their own: each `rate / threads`. Events
+        are `padding` bytes larger than the usual."""
         with ThreadPoolExecutor(threads) as pool:
             started = time.monotonic()
             parts = [
                 pool.submit(
-                    self._publish, targets[part::threads], rate / threads, seconds, durable
+                    self._publish,
+                    targets[part::threads],
+                    rate / threads,
+                    seconds,
+                    durable,
+                    "x" * padding,
                 )
                 for part in range(threads)
             ]
@@ -138,7 +146,7 @@ class Publisher:
         }
 
     def _publish(
-        self, targets: list[str], rate: float, seconds: float, durable: bool
+        self, targets: list[str], rate: float, seconds: float, durable: bool, padding: str
     ) -> tuple[int, float]:
         count = round(rate * seconds)
         late = 0.0
@@ -151,7 +159,7 @@ class Publisher:
                 late = max(late, behind)
             target = targets[index % len(targets)]
             self._numbers[target] += 1
-            self._send(target, payload(self._numbers[target]), durable)
+            self._send(target, payload(self._numbers[target], padding), durable)
         if "django.db" in sys.modules:
             # The thread ends, and its connection belongs to the pool.
             from django.db import connections
