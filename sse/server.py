@@ -25,6 +25,10 @@ EXIT_SECONDS = 10.0
 # What a request that is under way then may still take.
 REQUEST_SECONDS = 5.0
 
+# Connections that wait to be accepted. daphne asks for 50; when clients come back all at once,
+# the others would try again after one second, three, seven and fifteen.
+BACKLOG = 2048
+
 logger = logging.getLogger(__name__)
 
 
@@ -119,11 +123,18 @@ class Server:
 
     def _hang_on_reactor(self) -> None:
         from twisted.internet import defer, reactor
+        from twisted.internet.tcp import Port
 
         loop = reactor._asyncioEventloop
+
+        def start() -> None:
+            for reader in reactor.getReaders():  # type: ignore[misc]
+                if isinstance(reader, Port):
+                    reader.socket.listen(BACKLOG)
+            self.start(loop)
 
         def stop() -> Any:
             return defer.Deferred.fromFuture(asyncio.ensure_future(self.stop(), loop=loop))
 
-        reactor.callWhenRunning(self.start, loop)
+        reactor.callWhenRunning(start)
         reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[arg-type]

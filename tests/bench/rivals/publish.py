@@ -6,7 +6,8 @@ line written says that it is ready.
 
 - `{"do": "publish", "targets": […], "rate": 20, "seconds": 10, "durable": false,
   "threads": 1, "padding": 0}` answers, when all is sent,
-  `{"sent": …, "seconds": …, "late": …}`. Each event carries its number `n` within its target and the time `at` which it was enqueued.
+  `{"sent": …, "seconds": …, "late": …}`. Each event carries its number `n` within its target
+  and the time `at` which it was enqueued.
 - Of ours only: `{"do": "sessions", "count": 5}`, names and tokens of new sessions;
   `{"do": "cursors", "targets": […]}`, where they stand; `{"do": "backlog", "targets": […],
   "count": 500}`, so many durable events for each.
