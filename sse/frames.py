@@ -58,7 +58,7 @@ class Frame:
     depends on: a stream that has passed a later barrier drops it.
     """
 
-    __slots__ = ("_chunk", "barrier", "body", "cursor", "seq", "since", "timestamp", "wire")
+    __slots__ = ("_chunk", "barrier", "cursor", "seq", "since", "timestamp", "wire")
 
     def __init__(self, epoch: str, seq: int, data: str, *, barrier: bool, since: int) -> None:
         self.seq = seq
@@ -66,14 +66,9 @@ class Frame:
         self.since = since
         # `encode` writes it last.
         self.timestamp = float(data[data.rindex(":") + 1 : -1])
-        self.body = b"data: " + data.encode() + b"\n\n"
-        if seq:
-            self.cursor = f"{epoch}-{seq}"
-            self.wire = b"id: " + self.cursor.encode() + b"\n" + self.body
-        else:
-            self.cursor = ""
-            self.wire = self.body
-
+        self.cursor = f"{epoch}-{seq}" if seq else ""
+        head = f"id: {self.cursor}\n" if seq else ""
+        self.wire = f"{head}data: {data}\n\n".encode()
         self._chunk = b""
 
     @property
@@ -82,6 +77,11 @@ class Frame:
         if not self._chunk:
             self._chunk = chunked(self.wire)
         return self._chunk
+
+    @property
+    def body(self) -> bytes:
+        """`wire` without the cursor, for streams that have another one."""
+        return self.wire[self.wire.index(b"\n") + 1 :] if self.seq else self.wire
 
     @property
     def data(self) -> Any:

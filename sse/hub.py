@@ -65,8 +65,8 @@ GAP_SECONDS = 0.02
 PAGE_EVENTS = 256
 PAGE_CHARACTERS = 256 * 1024
 # Of all targets together. A reader that is behind holds on to one page more.
-PAGES_KEPT = 64
-PAGES_KEPT_BYTES = 4 * 1024 * 1024
+PAGES_KEPT = 512
+PAGES_KEPT_BYTES = 32 * 1024 * 1024
 PAGE_SECONDS = 5.0
 OUTBOX_EVENTS = 20_000
 # For streams that are being opened meanwhile.
@@ -74,6 +74,8 @@ REVOCATIONS_KEPT = 256
 TOPICS_AT_ONCE = 200
 BATCH_EVENTS = 200
 BATCH_BYTES = 256 * 1024
+# When a thousand clients come back, live events and the hub's own reads pass between these.
+STREAMS_AT_ONCE = 8
 # Log reads of a whole process share these threads.
 DATABASE_THREADS = 2
 
@@ -165,6 +167,9 @@ class Hub:
         self._control: Subscription | None = None
         self._revoked: deque[Revocation] = deque(maxlen=REVOCATIONS_KEPT)
         self.closing = False
+        # Streams that are being let in, and those that read on from the log.
+        self.newcomers = asyncio.Semaphore(STREAMS_AT_ONCE)
+        self.latecomers = asyncio.Semaphore(STREAMS_AT_ONCE)
 
     # --- for any thread -----------------------------------------------------------------
 
@@ -522,7 +527,7 @@ class Hub:
         frames = [Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0) for row in rows]
         return Page(
             frames,
-            weight=sum(len(frame.wire) + len(frame.body) for frame in frames),
+            weight=sum(len(frame.wire) for frame in frames),
             full=len(rows) == PAGE_EVENTS or size >= PAGE_CHARACTERS,
         )
 

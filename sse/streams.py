@@ -129,7 +129,8 @@ class EventStream:
                 return
             _check_method(scope["method"])
             _check_staying(hub)
-            grant = await self._grant(hub, request)
+            async with hub.newcomers:
+                grant = await self._grant(hub, request)
             _check_limits(hub, grant, request.address)
             stream = Stream(hub, send, transport, grant, request.address)
             after = request.last_event_id
@@ -223,7 +224,8 @@ class Stream:
         self.hub.arrive(self)
         try:
             try:
-                await self._subscription.open(tuple(map(storable, self.targets)), after)
+                async with self.hub.newcomers:
+                    await self._subscription.open(tuple(map(storable, self.targets)), after)
             except DatabaseError as error:
                 raise _no_database(error) from error
             self._transport.give_up_after(self._heartbeat)
@@ -350,13 +352,13 @@ class Stream:
         subscription = self._subscription
         try:
             while subscription.behind and not self._ended:
-                taken = await subscription.catch_up()
+                async with self.hub.latecomers:
+                    taken = await subscription.catch_up()
                 if self._ended or subscription.reset:
                     break
-                if taken:
-                    self.hub.counts.replayed += len(taken)
-                    for body in _chunks(map(self._wire, taken)):
-                        await self._send_at_leisure(body)
+                self.hub.counts.replayed += len(taken)
+                for body in _chunks(map(self._wire, taken)):
+                    await self._send_at_leisure(body)
         except DatabaseError as error:
             # The client comes back with its cursor.
             logger.warning("a stream is ended, its log cannot be read: %s", error)
