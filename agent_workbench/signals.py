@@ -1,4 +1,5 @@
-"""Who logs out, is deactivated or deleted loses open streams at once, in every process."""
+"""Who logs out, gets another password, is deactivated or deleted loses open streams at once, in
+every process."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
 from agent_workbench import tokens
@@ -25,6 +26,15 @@ def end_access_of_inactive_user(instance: Any, **_: Any) -> None:
     if not instance.is_active:
         for agent in Agent.objects.filter(user_id=instance.pk):
             tokens.end_all(agent)
+
+
+@receiver(pre_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="agent_workbench.password")
+def end_access_by_old_password(instance: Any, **_: Any) -> None:
+    """Django ends the pages' logins itself; tokens were given for the password as well."""
+    for agent in Agent.objects.filter(user_id=instance.pk).exclude(
+        user__password=instance.password
+    ):
+        tokens.end_all(agent)
 
 
 @receiver(pre_delete, sender=Agent, dispatch_uid="agent_workbench.deleted")

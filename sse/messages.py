@@ -55,10 +55,10 @@ def enqueue_sse_message_sync(
     name = storable(target)
     data = frames.encode(event)
     if durable:
-        with transaction.atomic(savepoint=False):
-            at = log.append(name, data, barrier=barrier)
-            outgoing = Outgoing(name, at.epoch, at.seq, data, barrier, 0)
-            transaction.on_commit(lambda: get_hub().publish(outgoing))
+        at = log.append(name, data, barrier=barrier)
+        outgoing = Outgoing(name, at.epoch, at.seq, data, barrier, 0)
+        # At once, where there is no transaction.
+        transaction.on_commit(lambda: get_hub().publish(outgoing))
         return cursors.one(at.epoch, at.seq)
     ephemeral = _ephemeral(name, data, since)
     transaction.on_commit(lambda: get_hub().publish(ephemeral))

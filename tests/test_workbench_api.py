@@ -16,6 +16,7 @@ from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession
 from sse import log
+from sse.targets import CONTROL
 from tests.harness.services import Services
 from tests.in_process import (
     Api,
@@ -171,6 +172,25 @@ def test_logout_ends_every_token_of_the_agent_and_of_nobody_else(
         error_of(ended, 401, "INVALID_TOKEN")
         refresh = {"refresh_token": tokens["refresh_token"]}
         error_of(Api("/workbench-api").post("/agent/refresh", refresh), 401, "INVALID_TOKEN")
+    assert alice.get("/agent/profile").status_code == 200
+
+
+def test_new_password_ends_what_was_given_for_the_old_one(
+    carol: Agent, alice: Colleague
+) -> None:
+    before = log_in().json()
+    carol.user.set_password("another horse battery")
+    carol.user.save()
+
+    error_of(Api("/workbench-api", before["token"]).get("/agent/profile"), 401, "INVALID_TOKEN")
+    refresh = {"refresh_token": before["refresh_token"]}
+    error_of(Api("/workbench-api").post("/agent/refresh", refresh), 401, "INVALID_TOKEN")
+    assert [revoked["payload"]["subject"] for revoked in events_of(CONTROL, "revoke")] == [
+        f"agent:{carol.pk}"
+    ]
+    after = log_in(password="another horse battery").json()
+    carol.user.save()
+    assert Api("/workbench-api", after["token"]).get("/agent/profile").status_code == 200
     assert alice.get("/agent/profile").status_code == 200
 
 

@@ -373,7 +373,7 @@ def many(options: argparse.Namespace) -> bool:
 
 def stalled(options: argparse.Namespace) -> bool:
     """What other streams notice when clients of a busy target stop reading and are cut."""
-    live, heavy = options.scaled(100), options.scaled(20)
+    live, heavy = 20, options.scaled(20)
     rounds = 5 if options.scale == 1 else 1
     rows, good = [], True
     for server in (DAPHNE, UVICORN):
@@ -403,7 +403,8 @@ def stalled(options: argparse.Namespace) -> bool:
                     )  # fmt: skip
                     how = {"targets": [names[0]], "durable": True}
                     run.listeners.do("reset", times=True)
-                    sent = run.publisher.do("publish", rate=20, seconds=15, **how)
+                    # Many events, since of a few hundred the p99 is chance.
+                    sent = run.publisher.do("publish", rate=100, seconds=15, **how)
                     expected = sent["sent"] * live
                     found = run.listeners.do("arrived", total=expected, seconds=ARRIVAL_SECONDS)
                     other.answer()
