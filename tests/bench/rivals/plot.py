@@ -29,12 +29,16 @@ def main() -> None:
             if kind in series:
                 axes.plot(found["streams"], series[kind], marker="o", label=name)
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        if kind == "delivery":
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_yscale("log")
+        axes.set_xticks(found["streams"], [f"{streams:,}" for streams in found["streams"]])
+        axes.minorticks_off()
         axes.set_xlabel("open streams")
         axes.set_title(title, fontsize=10)
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
-    right.set_yscale("log")
     figure.savefig(sys.argv[1], metadata={"Date": None, "Creator": None})
 
 
