@@ -522,6 +522,7 @@ class Hub:
 
     async def _read_page(self, topic: Topic, start: int) -> Page:
         epoch = topic.epoch
+        self.counts.pages_read += 1
         rows = await self.database(_read_page, topic.id, start)
         size = sum(len(row.data) for row in rows)
         frames = [Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0) for row in rows]

@@ -26,6 +26,7 @@ class Counts:
     published: int = 0
     delivered: int = 0
     replayed: int = 0
+    pages_read: int = 0
     gaps_filled: int = 0
     resets: int = 0
     slow_cut: int = 0
@@ -42,6 +43,7 @@ _HELP = {
     "published": "Events handed to the hub for publication",
     "delivered": "Events written to live streams",
     "replayed": "Events written to streams from the log",
+    "pages_read": "Reads of the log for streams that were behind, shared between them",
     "gaps_filled": "Events that the layer did not bring and the log did",
     "resets": "Streams told to read their state again",
     "slow_cut": "Streams cut because their client did not read",

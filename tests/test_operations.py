@@ -10,44 +10,37 @@ import httpx
 from tests.harness import expect
 from tests.harness.client import Clients
 from tests.harness.environment import ROOT
-from tests.harness.services import Service, Services
+from tests.harness.services import Services
 from tests.harness.waiting import wait_until
-
-
-def metric(service: Service, name: str) -> float:
-    text = httpx.get(f"{service.base_url}/metrics", trust_env=False).text
-    found = re.search(rf"^{name} ([0-9.e+-]+)$", text, re.MULTILINE)
-    assert found, f"{name} is not among\n{text}"
-    return float(found[1])
 
 
 def test_metrics_follow_what_streams_do(services: Services, clients: Clients) -> None:
     service = services.start(AI_BACKEND="scripted")
     customer = clients.customer(service)
-    before = metric(service, "sse_delivered_total")
+    before = service.metric("sse_delivered_total")
     stream = customer.stream(after=customer.cursor)
     customer.send("say: hello")
     stream.wait_for(expect.reply("hello"))
 
-    assert metric(service, "sse_open_streams") == 1
-    assert metric(service, "sse_delivered_total") > before
-    assert metric(service, "sse_published_total") >= 3
-    assert metric(service, "sse_publish_to_write_seconds_count") >= 3
-    assert metric(service, "sse_breaker_open") == 0
+    assert service.metric("sse_open_streams") == 1
+    assert service.metric("sse_delivered_total") > before
+    assert service.metric("sse_published_total") >= 3
+    assert service.metric("sse_publish_to_write_seconds_count") >= 3
+    assert service.metric("sse_breaker_open") == 0
 
     stream.close()
-    wait_until(lambda: metric(service, "sse_open_streams") == 0, what="the stream to be gone")
+    wait_until(lambda: service.metric("sse_open_streams") == 0, what="the stream to be gone")
     again = customer.stream(after=customer.cursor)
     again.wait_for(expect.reply("hello"))
     bad = customer.open_stream(customer.path("/events"), params={"last_event_id": "nonsense"})
     bad.wait_for("reset")
-    assert metric(service, "sse_resets_total") == 1
+    assert service.metric("sse_resets_total") == 1
     for name in (
         "sse_gaps_filled_total", "sse_degraded_seconds_total", "sse_slow_cut_total",
         "sse_revoked_total", "sse_outbox_high_water", "sse_hub_loop_lag_seconds_count",
-        "sse_replayed_total",
+        "sse_replayed_total", "sse_pages_read_total",
     ):  # fmt: skip
-        assert metric(service, name) >= 0
+        assert service.metric(name) >= 0
 
 
 def test_live_and_ready_are_told_apart(services: Services) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,6 +28,7 @@ SECONDS = 2.0
 # The bounds of the contract, and what this machine may be late.
 RECOVERY_SECONDS = 2.0 + 3.0
 QUIET_GAP_SECONDS = 10.0
+RETURNING = 30
 
 
 Hire = Callable[[Service, str], Worker]
@@ -320,6 +322,26 @@ def test_nothing_goes_out_before_commit_and_nothing_after_rollback(
         (1, False),
         (2, True),
     ]
+
+
+def test_clients_that_come_back_together_share_their_reads_of_the_log(
+    undisturbed: Service, clients: Clients, module_redis_server: RedisServer, hire: Hire
+) -> None:
+    customer = clients.customer(undisturbed)
+    missed = 600
+    hire(undisturbed, module_redis_server.url).do(
+        "enqueue", target=customer.session, first=0, count=missed
+    )
+    before = undisturbed.metric("sse_pages_read_total")
+    with ThreadPoolExecutor(RETURNING) as pool:
+        opened = [pool.submit(customer.stream, after=customer.cursor) for _ in range(RETURNING)]
+        streams = [each.result() for each in opened]
+
+    for stream in streams:
+        assert wait_for_numbers(stream, missed) == list(range(missed))
+    # A page has 256 events, and the last one may be asked for before and after it is known to
+    # be the last.
+    assert undisturbed.metric("sse_pages_read_total") - before <= 2 * (missed // 256 + 1)
 
 
 def test_a_publishing_process_has_one_connection_to_redis(

@@ -11,10 +11,8 @@ from types import TracebackType
 from typing import Self
 
 import h11
-import httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.worker import Worker
 from tests.harness.client import Clients, Customer
@@ -38,17 +36,6 @@ CUT_SECONDS = 20.0
 HEARTBEAT_SECONDS = 1
 
 SO_ATTACH_FILTER = 26
-
-
-def metric(service: Service, name: str) -> float:
-    answer = httpx.get(f"{service.base_url}/metrics", trust_env=False)
-    samples = {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-        if not sample.labels
-    }
-    return samples[name]
 
 
 def private_memory(service: Service) -> int:
@@ -183,7 +170,7 @@ def costs_until_cut(serving: list[Service], before: list[int], cut: int) -> list
     """The most memory that each needed until it had cut so many streams in all."""
     costs = [0] * len(serving)
     deadline = time.monotonic() + CUT_SECONDS
-    while any(metric(service, "sse_slow_cut_total") < cut for service in serving):
+    while any(service.metric("sse_slow_cut_total") < cut for service in serving):
         assert time.monotonic() < deadline, "stalled clients were not cut"
         now = [private_memory(service) for service in serving]
         costs = [
@@ -202,12 +189,12 @@ def test_stream_of_a_client_whose_network_is_gone_ends(
         customer = clients.customer(service)
         alive = open_at(service, customer)
         with RawStream(service, customer) as gone:
-            assert metric(service, "sse_open_streams") == 2
+            assert service.metric("sse_open_streams") == 2
 
             began = time.monotonic()
             gone.go_deaf()
             wait_until(
-                lambda service=service: metric(service, "sse_open_streams") == 1,
+                lambda service=service: service.metric("sse_open_streams") == 1,
                 timeout=20,
                 what="the dead connection to be given up",
             )
@@ -230,7 +217,7 @@ def test_streams_from_one_address_are_limited(services: Services, clients: Clien
     streams.pop().close()
     with pytest.raises(StreamRefused) as refused_for_target:
         one.stream()
-    wait_until(lambda: metric(service, "sse_open_streams") == 2, what="a free place")
+    wait_until(lambda: service.metric("sse_open_streams") == 2, what="a free place")
     other.stream().wait_for("connected")
 
     for refusal, limit in ((refused, 3), (refused_for_target, 2)):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.databases import Database
 from tests.harness.ports import free_port
@@ -113,6 +114,17 @@ class Service:
         answer = httpx.get(f"{self.api_url}/health", timeout=10, trust_env=False)
         health: dict[str, object] = answer.json()
         return health
+
+    def metric(self, name: str) -> float:
+        """The number of this name, which has no labels, at GET /metrics."""
+        answer = httpx.get(f"{self.base_url}/metrics", timeout=10, trust_env=False)
+        samples = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+            if not sample.labels
+        }
+        return samples[name]
 
     def wait_for_mode(self, mode: str, *, timeout: float = 20.0) -> None:
         """Until its health reports this `sse.mode`: redis, memory or degraded."""
