@@ -106,3 +106,10 @@ def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None
     output = str(failed.value)
     for check in ("config.E001", "config.E002", "config.E003", "HINT"):
         assert check in output
+
+
+def test_number_that_is_none_is_named_too(database: Database) -> None:
+    with pytest.raises(
+        CommandFailed, match="SSE_HEARTBEAT_SECONDS is set to what it cannot be"
+    ):
+        database.manage("check", SSE_HEARTBEAT_SECONDS="soon")
