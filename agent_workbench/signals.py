@@ -3,6 +3,7 @@ every process."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings
@@ -29,8 +30,13 @@ def end_access_of_inactive_user(instance: Any, **_: Any) -> None:
 
 
 @receiver(pre_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="agent_workbench.password")
-def end_access_by_old_password(instance: Any, **_: Any) -> None:
+def end_access_by_old_password(
+    instance: Any, update_fields: Collection[str] | None = None, **_: Any
+) -> None:
     """Django ends the pages' logins itself; tokens were given for the password as well."""
+    if update_fields is not None and "password" not in update_fields:
+        # As each login does, which notes its time.
+        return
     for agent in Agent.objects.filter(user_id=instance.pk).exclude(
         user__password=instance.password
     ):

@@ -42,7 +42,7 @@ class DatabaseThreads:
         return await future
 
     def shutdown(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
 
     def _work(self) -> None:
         close_old_connections()
