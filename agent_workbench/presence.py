@@ -13,6 +13,7 @@ from agent_workbench.models import Agent, PresenceStatus
 from ai_chatbot import events
 from sse import enqueue_sse_message_sync, processes
 from sse.hub import get_hub
+from sse.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,11 @@ def _become(agent: Agent, status: str) -> None:
         )
 
 
-async def keep_watch() -> None:
+async def keep_watch(pulse: Pulse) -> None:
     """Note absences for as long as the process serves."""
     hub = get_hub()
     while True:
+        pulse()
         await asyncio.sleep(WATCH_SECONDS)
         try:
             await hub.database(note_absences)

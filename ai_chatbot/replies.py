@@ -28,6 +28,7 @@ from ai_chatbot.backends import (
 from ai_chatbot.models import ChatSession, Message, ReplyTurn
 from ai_chatbot.turns import TurnLost
 from sse.hub import get_hub
+from sse.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +77,14 @@ def owe(session: ChatSession, question: Message) -> None:
         transaction.on_commit(bell.ring)
 
 
-async def keep_answering() -> None:
+async def keep_answering(pulse: Pulse) -> None:
     """Answer turns for as long as the process serves."""
     bell.hang()
     hub = get_hub()
     running: set[asyncio.Task[None]] = set()
     swept_at = 0.0
     while True:
+        pulse()
         try:
             if time.monotonic() - swept_at >= SWEEP_SECONDS:
                 swept_at = time.monotonic()

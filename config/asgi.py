@@ -16,7 +16,8 @@ from agent_workbench import presence  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
 from ai_chatbot import replies  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
-from sse.server import Finishing, Server, Work  # noqa: E402
+from sse.server import Finishing, Server  # noqa: E402
+from sse.supervisor import Work  # noqa: E402
 
 streams = []
 work: list[Work] = []

@@ -31,6 +31,7 @@ from sse import log, metrics, processes
 from sse.database import DatabaseThreads
 from sse.frames import Frame
 from sse.log import Position
+from sse.supervisor import Pulse, Supervisor
 from sse.targets import CONTROL, storable
 from sse.topics import Subscription, Topic
 
@@ -154,6 +155,7 @@ class Hub:
         self._pages: OrderedDict[tuple[int, str, int], tuple[float, asyncio.Task[Page]]]
         self._pages = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.supervisor = Supervisor(loop)
         self._receiver: asyncio.Task[None] | None = None
         self._threads = DatabaseThreads(loop, DATABASE_THREADS)
         self._peer_unheard = False
@@ -215,8 +217,8 @@ class Hub:
         if self.listening:
             return
         self.listening = True
-        self.spawn(self._keep_joined(), "join")
-        self.spawn(self._watch(), "watch")
+        self.supervisor.keep("join", self._keep_joined, vital=True)
+        self.supervisor.keep("watch", self._watch, vital=True)
 
     def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
         """Run a task of the process on this loop; its failure is logged."""
@@ -259,7 +261,8 @@ class Hub:
 
     async def _end_tasks(self) -> None:
         for _ in range(CANCEL_ATTEMPTS):
-            ending = [*self._tasks, *filter(None, [self._receiver])]
+            kept = self.supervisor.stop()
+            ending = [*self._tasks, *kept, *filter(None, [self._receiver])]
             for task in ending:
                 task.cancel()
             # The layer's client may swallow a cancellation that comes while it closes.
@@ -543,13 +546,14 @@ class Hub:
 
     # --- watching the layer -------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _watch(self, pulse: Pulse) -> None:
         """Do what is due: tail the log while the layer is away, check positions, sign on."""
         self._control = Subscription(self, self._revocations)
         next_tail = next_peers = next_beat = 0.0
         next_check = time.monotonic() + CHECK_SECONDS
         next_prune = time.monotonic() + PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311
         while True:
+            pulse()
             now = time.monotonic()
             self._look_after_slow_streams()
             try:
@@ -586,12 +590,15 @@ class Hub:
             await asyncio.sleep(TICK_SECONDS)
             metrics.LOOP_LAG.observe(max(0.0, time.monotonic() - due))
 
-    async def _keep_joined(self) -> None:
+    async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
         if not self._redis:
             await self._join_layer()
-            return
+            while True:
+                pulse()
+                await asyncio.sleep(TICK_SECONDS)
         while True:
+            pulse()
             if self._healthy:
                 await self._probe(time.monotonic())
                 await asyncio.sleep(TICK_SECONDS)

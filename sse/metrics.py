@@ -84,6 +84,15 @@ class HubCollector(Collector):
         for code, count in hub.counts.refused.items():
             refused.add_metric([code], count)
         yield refused
+        failures = CounterMetricFamily(
+            "sse_work_failures", "Times long-running work failed", labels=["work"]
+        )
+        well = GaugeMetricFamily("sse_work_up", "1 while the work is well", labels=["work"])
+        for name, count, is_well in hub.supervisor.failures():
+            failures.add_metric([name], count)
+            well.add_metric([name], float(is_well))
+        yield failures
+        yield well
         gauges = {
             "sse_open_streams": ("Open streams", len(hub.streams)),
             "sse_topics": ("Targets with readers or with a recent one", len(hub.topics)),

@@ -9,16 +9,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any
 
 from sse.hub import Hub, get_hub, serve_on
 from sse.streams import going_away, refuse
+from sse.supervisor import Work
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-Work = Callable[[], Coroutine[Any, Any, None]]
-
 
 # From the order to stop to the end of the process, if it does not end by itself.
 EXIT_SECONDS = 10.0
@@ -86,7 +85,7 @@ class Server:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = serve_on(loop)
         for work in self.work:
-            self._hub.spawn(work(), work.__qualname__)
+            self._hub.supervisor.keep(work.__name__, work)
 
     async def stop(self) -> None:
         threading.Thread(target=_leave_for_certain, name="sse-exit", daemon=True).start()
