@@ -1,5 +1,6 @@
 """The contract's HTTP API as a customer and an agent use it, over real connections."""
 
+import ssl
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
@@ -42,10 +43,18 @@ class Client:
     paths relative to the API's prefix."""
 
     def __init__(
-        self, api_url: str, *, token: str | None = None, timeout: float = 30.0
+        self,
+        api_url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.api_url = api_url
-        self.http = httpx.Client(base_url=api_url, timeout=timeout, trust_env=False)
+        self.verify = verify
+        self.http = httpx.Client(
+            base_url=api_url, timeout=timeout, trust_env=False, verify=verify
+        )
         self.streams: list[EventStream] = []
         self._token = ""
         if token is not None:
@@ -82,6 +91,7 @@ class Client:
             params={"token": self.token, **(params or {})},
             last_event_id=after,
             timeout=timeout,
+            verify=self.verify,
         )
         self.streams.append(stream)
         return stream
@@ -107,7 +117,7 @@ class Customer(Client):
     """One session, created with this object."""
 
     def __init__(self, service: Service, **fields: Any) -> None:
-        super().__init__(service.api_url)
+        super().__init__(service.api_url, verify=service.verify)
         self.created: Json = self.call("POST", "/sessions", fields)
         self.session: str = self.created["session_name"]
         self.token = self.created["token"]
@@ -163,7 +173,7 @@ class Agent(Client):
     """Logged in when it is created."""
 
     def __init__(self, service: Service, username: str, password: str) -> None:
-        super().__init__(service.workbench_url)
+        super().__init__(service.workbench_url, verify=service.verify)
         self.username = username
         body = {"username": username, "password": password}
         self.login: Json = self.call("POST", "/agent/login", body)

@@ -1,6 +1,7 @@
 """Real server processes of this project."""
 
 import re
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.harness.databases import Database
 from tests.harness.ports import free_port
 from tests.harness.processes import ManagedProcess, ProcessFailed
 from tests.harness.redis import RedisServer
+from tests.harness.tls import Certificate
 from tests.harness.waiting import wait_until
 
 Product = Literal["all", "ai_chatbot", "agent_workbench"]
@@ -41,12 +43,15 @@ class Service:
         log: Path,
         redis: RedisServer | str | None = None,
         server: Server = "daphne",
+        tls: Certificate | None = None,
         **env: str,
     ) -> None:
-        """`redis`: the server or a URL; None is the in-memory layer. `env`: more settings."""
+        """`redis`: the server or a URL; None is the in-memory layer. `tls`: the server ends TLS
+        itself. `env`: more settings."""
         self.product: Product = product
         self.database = database
         self.port = free_port()
+        self.tls = tls
         # Set it in a test that provokes one; the log is checked when the service is stopped.
         self.trouble_expected = False
         url = redis.url if isinstance(redis, RedisServer) else redis
@@ -55,7 +60,7 @@ class Service:
             layer = {"USE_REDIS_SSE": "true", "REDIS_URL": url}
         own = {"SERVICE": product, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = ManagedProcess(
-            _command(server, self.port),
+            _command(server, self.port, tls),
             log=log,
             env=database.environment(**(own | layer | env)),
         )
@@ -66,7 +71,15 @@ class Service:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """What httpx is to check the server's certificate by."""
+        return self.tls.trusting if self.tls else True
+
+    def _get(self, url: str, timeout: float) -> httpx.Response:
+        return httpx.get(url, timeout=timeout, trust_env=False, verify=self.verify)
 
     @property
     def api_url(self) -> str:
@@ -103,7 +116,7 @@ class Service:
     def _answers(self) -> bool:
         self._process.require_running()
         try:
-            answer = httpx.get(f"{self.api_url}/livez", timeout=5, trust_env=False)
+            answer = self._get(f"{self.api_url}/livez", 5)
         except httpx.TransportError:
             # Refused until it listens.
             return False
@@ -111,13 +124,13 @@ class Service:
 
     def health(self) -> dict[str, object]:
         """What GET /api/health says, whatever its status code."""
-        answer = httpx.get(f"{self.api_url}/health", timeout=10, trust_env=False)
+        answer = self._get(f"{self.api_url}/health", 10)
         health: dict[str, object] = answer.json()
         return health
 
     def metric(self, name: str) -> float:
         """The number of this name, which has no labels, at GET /metrics."""
-        answer = httpx.get(f"{self.base_url}/metrics", timeout=10, trust_env=False)
+        answer = self._get(f"{self.base_url}/metrics", 10)
         samples = {
             sample.name: sample.value
             for family in text_string_to_metric_families(answer.text)
@@ -171,7 +184,7 @@ class Service:
             raise TroubleInLog(f"{self.name} logged:\n{excerpt}")
 
 
-def _command(server: Server, port: int) -> Sequence[str]:
+def _command(server: Server, port: int, tls: Certificate | None) -> Sequence[str]:
     if server == "uvicorn":
         options = [
             "--host",
@@ -181,6 +194,11 @@ def _command(server: Server, port: int) -> Sequence[str]:
             "--timeout-graceful-shutdown",
             "5",
         ]
+        if tls:
+            options += ["--ssl-keyfile", str(tls.key), "--ssl-certfile", str(tls.certificate)]
+    elif tls:
+        files = f"privateKey={tls.key}:certKey={tls.certificate}"
+        options = ["-e", f"ssl:{port}:interface=127.0.0.1:{files}"]
     else:
         options = ["-b", "127.0.0.1", "-p", str(port)]
     return [sys.executable, "-m", server, *options, "config.asgi:application"]
@@ -200,10 +218,11 @@ class Services:
         *,
         redis: RedisServer | str | None = None,
         server: Server = "daphne",
+        tls: Certificate | None = None,
         **env: str,
     ) -> Service:
         """One process, ready to serve. `env`: settings, as in SSE_HEARTBEAT_SECONDS="0.5"."""
-        service = self._add(product, redis, server, env)
+        service = self._add(product, redis, server, env, tls)
         return service.start()
 
     def pair(
@@ -222,10 +241,17 @@ class Services:
         redis: RedisServer | str | None,
         server: Server,
         env: dict[str, str],
+        tls: Certificate | None = None,
     ) -> Service:
         log = self.directory / f"{len(self.started)}-{product}.log"
         service = Service(
-            product, database=self.database, log=log, redis=redis, server=server, **env
+            product,
+            database=self.database,
+            log=log,
+            redis=redis,
+            server=server,
+            tls=tls,
+            **env,
         )
         self.started.append(service)
         return service

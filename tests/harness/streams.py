@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -102,6 +103,7 @@ class EventStream:
         headers: Mapping[str, str] | None = None,
         last_event_id: str | None = None,
         timeout: float = 15.0,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         """`timeout`: to connect, and to wait for an answer. Raises StreamRefused."""
         self.url = url
@@ -112,6 +114,7 @@ class EventStream:
         # Why it ended, once it has: "" when the server closed it properly.
         self.ended: str | None = None
         self._timeout = timeout
+        self._verify = verify
         self._changed = threading.Condition()
         self._closing = False
         self._open()
@@ -121,7 +124,7 @@ class EventStream:
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id
         self.ended, self._closing = None, False
-        self._client = httpx.Client(timeout=self._timeout, trust_env=False)
+        self._client = httpx.Client(timeout=self._timeout, trust_env=False, verify=self._verify)
         try:
             request = self._client.build_request(
                 "GET", self.url, params=self.params, headers=headers
