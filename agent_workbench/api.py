@@ -26,7 +26,7 @@ from agent_workbench.schemas import (
 from ai_chatbot import conversation, events, handoff, states
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
 from ai_chatbot.exceptions import SessionNotFound
-from ai_chatbot.models import ChatSession
+from ai_chatbot.models import ChatSession, Reason
 from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
 
@@ -189,7 +189,7 @@ def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 )
 def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """End the conversation."""
-    handoff.close(session_name, caller(request).person, reason="closed_by_agent")
+    handoff.close(session_name, caller(request).person, reason=Reason.CLOSED_BY_AGENT)
     return _state(session_name)
 
 

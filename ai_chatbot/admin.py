@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 
 from ai_chatbot import handoff
 from ai_chatbot.exceptions import ConversationError
-from ai_chatbot.models import Article, ChatSession, Message
+from ai_chatbot.models import Article, ChatSession, Message, Reason
 
 
 class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -80,7 +80,7 @@ class ChatSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self._each(
             request,
             sessions,
-            lambda name: handoff.close(name, None, reason="closed_by_administration"),
+            lambda name: handoff.close(name, None, reason=Reason.CLOSED_BY_AGENT),
         )
 
     def _each(

@@ -13,7 +13,7 @@ from ninja.security import HttpBearer
 
 from ai_chatbot import conversation, events, handoff, hours, states, tokens
 from ai_chatbot.limits import Limit
-from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession
+from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession, Reason
 from ai_chatbot.schemas import (
     Config,
     CreatedSession,
@@ -122,7 +122,7 @@ def escalate(
     request: HttpRequest, session_name: SessionName, body: Escalation | None = None
 ) -> dict[str, Any]:
     """Ask for a person."""
-    handoff.escalate(session_name, reason=body.reason if body else "")
+    handoff.escalate(session_name, text=body.reason if body else "")
     return states.state(session_name)
 
 
@@ -153,7 +153,7 @@ def stop_reply(request: HttpRequest, session_name: SessionName) -> dict[str, Any
 )
 def close_session(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """End the conversation."""
-    handoff.close(session_name, None, reason="closed_by_customer")
+    handoff.close(session_name, None, reason=Reason.CLOSED_BY_CUSTOMER)
     return states.state(session_name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_chatbot.models import ChatSession, Message, MessageRole
+from ai_chatbot.models import ChatSession, Message, MessageRole, Reason
 from sse import enqueue_sse_message_sync
 
 AGENTS = "workbench:agents"
@@ -70,7 +70,7 @@ def message_added(message: Message, *, ends_reply: bool = False) -> None:
     )
 
 
-def status_changed(session: ChatSession, previous: str, reason: str) -> None:
+def status_changed(session: ChatSession, previous: str, reason: Reason) -> None:
     event = {
         "type": "status_change",
         "payload": {

@@ -26,9 +26,9 @@ from ai_chatbot.exceptions import (
     SessionClosed,
     SessionNotFound,
 )
-from ai_chatbot.models import ChatSession, Message, MessageRole, Status
+from ai_chatbot.models import ChatSession, Message, MessageRole, Reason, Status
 
-REASON_CHARACTERS = 500
+TEXT_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,18 @@ def lock(session_name: str) -> ChatSession:
 
 
 @transaction.atomic
-def escalate(session_name: str, *, reason: str = "") -> ChatSession:
+def escalate(
+    session_name: str, *, reason: Reason = Reason.REQUESTED, text: str = ""
+) -> ChatSession:
     """Ask for a person: into the queue, or to email if nobody can come.
 
+    `text`, the customer's wish or the AI's summary, is shown to agents and never to customers.
     Raises SessionNotFound, SessionClosed, ManualInProgress.
     """
-    return escalate_locked(lock(session_name), reason=reason)
+    return escalate_locked(lock(session_name), reason=reason, text=text)
 
 
-def escalate_locked(session: ChatSession, *, reason: str) -> ChatSession:
+def escalate_locked(session: ChatSession, *, reason: Reason, text: str = "") -> ChatSession:
     """`escalate` for a caller that holds the session's lock."""
     if session.status == Status.CLOSED:
         raise SessionClosed
@@ -69,13 +72,12 @@ def escalate_locked(session: ChatSession, *, reason: str) -> ChatSession:
     if not someone_can_come and session.status == Status.AFTER_HOURS_EMAIL:
         return session
     turns.abort_active(session, "escalated")
-    reason = reason[:REASON_CHARACTERS]
-    session.escalation_reason = reason
+    session.escalation_reason = text[:TEXT_CHARACTERS]
     with override(session.language):
         if someone_can_come:
             session.escalated_at = timezone.now()
             say(session, _("You are in line for a member of our team. Please stay here."))
-            _become(session, Status.PENDING_MANUAL, reason=reason or "requested")
+            _become(session, Status.PENDING_MANUAL, reason)
             events.queue_updated(session, "added")
         else:
             say(
@@ -85,7 +87,7 @@ def escalate_locked(session: ChatSession, *, reason: str) -> ChatSession:
                     "address, and we will write to you."
                 ),
             )
-            _become(session, Status.AFTER_HOURS_EMAIL, reason=reason or "nobody_available")
+            _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
     return session
 
 
@@ -98,7 +100,7 @@ def cancel_escalation(session_name: str) -> ChatSession:
     _forget_handoff(session)
     with override(session.language):
         say(session, _("You left the line. The AI assistant is with you again."))
-    _become(session, Status.BOT_ACTIVE, reason="cancelled")
+    _become(session, Status.BOT_ACTIVE, Reason.CANCELLED)
     events.queue_updated(session, "removed")
     return session
 
@@ -125,7 +127,7 @@ def take_over(session_name: str, agent: Person) -> ChatSession:
     with override(session.language):
         say(session, _("%(name)s has joined the conversation.") % {"name": agent.name})
     was_waiting = session.status == Status.PENDING_MANUAL
-    _become(session, Status.MANUAL_LIVE, reason="taken_over")
+    _become(session, Status.MANUAL_LIVE, Reason.TAKEN_OVER)
     events.session_assigned(session, agent.username)
     if was_waiting:
         events.queue_updated(session, "removed")
@@ -146,12 +148,12 @@ def release(session_name: str, by: Person | None) -> ChatSession:
     session.agent, session.agent_name = None, ""
     with override(session.language):
         say(session, _("The AI assistant is with you again."))
-    _become(session, Status.BOT_ACTIVE, reason="released")
+    _become(session, Status.BOT_ACTIVE, Reason.RELEASED)
     return session
 
 
 @transaction.atomic
-def close(session_name: str, by: Person | None, *, reason: str) -> ChatSession:
+def close(session_name: str, by: Person | None, *, reason: Reason) -> ChatSession:
     """End the conversation; a closed one stays as it is. `by` None: customer or administration.
 
     An agent may close the conversation they have, or one that nobody has.
@@ -168,7 +170,7 @@ def close(session_name: str, by: Person | None, *, reason: str) -> ChatSession:
     session.closed_at = timezone.now()
     with override(session.language):
         say(session, _("This conversation is closed."))
-    _become(session, Status.CLOSED, reason=reason)
+    _become(session, Status.CLOSED, reason)
     if was_waiting:
         events.queue_updated(session, "removed")
     return session
@@ -184,11 +186,11 @@ def reopen(session_name: str) -> ChatSession:
     session.closed_at = None
     with override(session.language):
         say(session, _("This conversation is open again."))
-    _become(session, Status.BOT_ACTIVE, reason="reopened")
+    _become(session, Status.BOT_ACTIVE, Reason.REOPENED)
     return session
 
 
-def _become(session: ChatSession, status: Status, *, reason: str) -> None:
+def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     if not session.may_become(status):
         raise IllegalTransition(status=session.status, to=str(status))
     previous, session.status = session.status, status

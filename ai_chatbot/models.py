@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from enum import StrEnum
 
 from django.conf import settings
 from django.db import models
@@ -40,6 +41,22 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     ),
     Status.CLOSED: frozenset({Status.BOT_ACTIVE}),
 }
+
+
+class Reason(StrEnum):
+    """Why a status changed, as customers may know it. Texts about it are for agents only."""
+
+    REQUESTED = "requested"  # by a button or a call
+    RULE = "rule"  # in words, recognised in code
+    AI = "ai"
+    REPLY_FAILED = "reply_failed"
+    NOBODY_ON_DUTY = "nobody_on_duty"
+    CANCELLED = "cancelled"
+    TAKEN_OVER = "taken_over"
+    RELEASED = "released"
+    CLOSED_BY_CUSTOMER = "closed_by_customer"
+    CLOSED_BY_AGENT = "closed_by_agent"
+    REOPENED = "reopened"
 
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):

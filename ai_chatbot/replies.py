@@ -25,7 +25,7 @@ from ai_chatbot.backends import (
     Sources,
     get_backend,
 )
-from ai_chatbot.models import ChatSession, Message, ReplyTurn
+from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
 from ai_chatbot.turns import TurnLost
 from sse.hub import get_hub
 from sse.supervisor import Pulse
@@ -114,7 +114,7 @@ async def answer(turn: ReplyTurn) -> None:
     try:
         conversation, covered = await hub.database(turns.conversation, turn)
         if rules.wants_a_person(conversation.question):
-            await hub.database(_hand_over, turn, "", "asked for a person", "", (), covered)
+            await hub.database(_hand_over, turn, Reason.RULE, covered)
             return
         await hub.database(turns.start, turn)
         await _Answer(turn, covered).stream(conversation)
@@ -196,11 +196,10 @@ class _Answer:
             await hub.database(
                 _hand_over,
                 turn,
-                self.hand_off.customer_message,
-                self.hand_off.reason,
-                self.hand_off.summary,
-                self.sources,
+                Reason.AI,
                 self.covered,
+                self.hand_off,
+                self.sources,
             )
         elif turn.text:
             await hub.database(turns.finish, turn, turn.text, self.sources, self.covered)
@@ -219,20 +218,23 @@ async def _next(parts: AsyncIterator[ReplyPart]) -> ReplyPart | None:
 @transaction.atomic
 def _hand_over(
     turn: ReplyTurn,
-    last_words: str,
-    reason: str,
-    summary: str,
-    sources: tuple[Source, ...],
+    reason: Reason,
     covered: Message,
+    wish: HandOff | None = None,
+    sources: tuple[Source, ...] = (),
 ) -> None:
     """End the turn by asking for a person, with the AI's last words if it has any."""
     session = handoff.lock(turn.session.name)
+    last_words, about = "", ""
+    if wish is not None:
+        last_words = wish.customer_message
+        about = ": ".join(filter(None, (wish.reason, wish.summary)))
     text = "\n\n".join(filter(None, (turn.text, last_words)))
     if text:
         turns.finish(turn, text, sources, covered)
     else:
         turns.drop(turn)
-    handoff.escalate_locked(session, reason=f"{reason}: {summary}" if summary else reason)
+    handoff.escalate_locked(session, reason=reason, text=about)
 
 
 def _give_up(turn: ReplyTurn, why: str, *, again: bool = False) -> None:
@@ -243,7 +245,7 @@ def _give_up(turn: ReplyTurn, why: str, *, again: bool = False) -> None:
             if again:
                 turns.request(session, turn.question, attempt=turn.attempt + 1)
             elif turns.failures_in_a_row(session) > FAILURES_TOLERATED:
-                handoff.escalate_locked(session, reason="ai_failed")
+                handoff.escalate_locked(session, reason=Reason.REPLY_FAILED)
             else:
                 with override(session.language):
                     handoff.say(

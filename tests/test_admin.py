@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from ai_chatbot import conversation, events, handoff
 from ai_chatbot.demo import load_articles
-from ai_chatbot.models import Article, ChatSession, Message
+from ai_chatbot.models import Article, ChatSession, Message, Reason
 from sse.models import Event, Target
 from tests.cookie_client import CookieClient
 from tests.harness import expect
@@ -52,12 +52,12 @@ def data(db: None) -> dict[str, str]:
         names[status] = name = make_session(nickname=f"<b>Zoë</b> & {status}")
         conversation.write(name, content=f"<script>alert({status!r})</script>", client_id="1")
         if status != "bot_active":
-            handoff.escalate(name, reason="broken lamp")
+            handoff.escalate(name, text="broken lamp")
         if status in ("manual_live", "closed"):
             handoff.take_over(name, alice.person)
             conversation.write_as_agent(name, alice.person, content="hi", client_id="1")
         if status == "closed":
-            handoff.close(name, alice.person, reason="closed_by_agent")
+            handoff.close(name, alice.person, reason=Reason.CLOSED_BY_AGENT)
     return names
 
 
@@ -229,7 +229,7 @@ def test_close_action_is_the_verb(site: Client, data: dict[str, str]) -> None:
     for name in names:
         assert ChatSession.objects.get(name=name).status == "closed"
         change = events_of(name, "status_change")[-1]["payload"]
-        assert (change["status"], change["reason"]) == ("closed", "closed_by_administration")
+        assert (change["status"], change["reason"]) == ("closed", "closed_by_agent")
         assert events_of(name, "message")[-1]["payload"]["role"] == "system"
     removed = events_of(events.AGENTS, "queue_update")[-1]["payload"]
     assert (removed["change"], removed["session"]["session_name"]) == ("removed", names[1])
@@ -350,7 +350,7 @@ def test_actions_and_articles_reach_open_streams(
     ).is_redirect
     for reader in (stream, desk):
         change = reader.wait_for(expect.status("closed")).payload
-        assert change["reason"] == "closed_by_administration"
+        assert change["reason"] == "closed_by_agent"
 
     for page in ("process", "openstream", "event", "target"):
         assert office.get(f"/admin/sse/{page}/").status_code == 200

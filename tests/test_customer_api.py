@@ -1,5 +1,6 @@
 """What a customer can do over HTTP, call by call."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -9,13 +10,14 @@ import pytest
 from django.core.cache import cache
 from pytest_django import Settings
 
-from agent_workbench.models import Agent
+from agent_workbench import presence
+from agent_workbench.models import Agent, PresenceStatus
 from ai_chatbot import events, handoff
-from ai_chatbot.models import ChatSession
+from ai_chatbot.models import ChatSession, Reason
 from sse import log
 from tests.harness.client import Clients
 from tests.harness.services import Service, Services
-from tests.in_process import Api, Visitor, error_of, events_of, make_agent
+from tests.in_process import Api, Colleague, Visitor, error_of, events_of, make_agent
 
 pytestmark = pytest.mark.django_db
 
@@ -149,6 +151,55 @@ def test_state_shows_no_secrets_and_no_agents_matters(visitor: Visitor, alice: A
     assert visitor.token not in text
     assert stored(visitor).token_digest not in text
     assert "ownership_epoch" not in text
+
+
+# As the contract has them.
+REASONS = {
+    "requested", "rule", "ai", "cancelled", "taken_over", "assigned", "transferred",
+    "agent_lost", "agent_silent", "nobody_on_duty", "staff_back", "requeued", "customer_gone",
+    "customer_back", "released", "closed_by_customer", "closed_by_agent", "idle", "reopened",
+    "reply_failed",
+}  # fmt: skip
+
+
+def test_no_verb_shows_the_customer_what_is_written_for_agents(
+    visitor: Visitor, alice: Agent
+) -> None:
+    secret = "REFUND-OVER-LIMIT"
+    colleague = Colleague(alice)
+    desk = f"/sessions/{visitor.session}"
+    seen: list[str] = []
+    for verb in (
+        "ask", "leave", "ask", "takeover", "release", "ask", "end", "reopen", "ask", "close",
+        "reopen", "go home", "ask", "takeover", "close",
+    ):  # fmt: skip
+        match verb:
+            case "ask":
+                answer = visitor.post(visitor.at("/escalate"), {"reason": secret})
+                assert colleague.get(desk).json()["reason"] == secret
+            case "leave":
+                answer = visitor.delete(visitor.at("/escalate"))
+            case "end":
+                answer = visitor.post(visitor.at("/close"))
+            case "go home":
+                presence.choose(alice, PresenceStatus.OFFLINE)
+                continue
+            case _:
+                assert colleague.post(f"{desk}/{verb}").status_code == 200
+                answer = visitor.get(visitor.at("/messages"))
+        seen += [answer.content.decode(), visitor.get(visitor.at()).content.decode()]
+    changes = events_of(visitor.session, "status_change")
+    assert {change["payload"]["reason"] for change in changes} == {
+        "requested", "cancelled", "taken_over", "released", "closed_by_customer", "reopened",
+        "closed_by_agent", "nobody_on_duty",
+    }  # fmt: skip
+    seen += [json.dumps(event) for event in events_of(visitor.session)]
+    assert not [text for text in seen if secret in text]
+    assert secret in json.dumps(events_of(events.AGENTS, "queue_update"))
+
+
+def test_reasons_are_the_contracts() -> None:
+    assert {str(reason) for reason in Reason} <= REASONS
 
 
 def test_cursor_of_the_state_is_behind_everything_in_it(visitor: Visitor) -> None:
@@ -303,7 +354,7 @@ def test_escalation_puts_the_customer_in_line(visitor: Visitor, alice: Agent) ->
         "session_name": visitor.session,
         "status": "pending_manual",
         "previous": "bot_active",
-        "reason": "broken lamp",
+        "reason": "requested",
         "agent": None,
     }
 

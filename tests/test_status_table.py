@@ -25,7 +25,7 @@ from ai_chatbot.exceptions import (
     SessionClosed,
     SessionNotFound,
 )
-from ai_chatbot.models import TRANSITIONS, ChatSession, Message, Status
+from ai_chatbot.models import TRANSITIONS, ChatSession, Message, Reason, Status
 from sse.models import Event
 from tests.in_process import events_of, make_agent, make_session
 
@@ -130,16 +130,16 @@ def session_in(status: str, agent: Agent) -> str:
     """A session that came to this status by verbs, as a customer's would."""
     name = make_session()
     if status == "pending_manual":
-        handoff.escalate(name, reason="broken lamp")
+        handoff.escalate(name, text="broken lamp")
     elif status == "after_hours_email":
         somebody_is_there(False)
-        handoff.escalate(name, reason="broken lamp")
+        handoff.escalate(name, text="broken lamp")
         somebody_is_there(True)
     elif status in ("manual_live", "closed"):
-        handoff.escalate(name, reason="broken lamp")
+        handoff.escalate(name, text="broken lamp")
         handoff.take_over(name, agent.person)
         if status == "closed":
-            handoff.close(name, agent.person, reason="closed_by_agent")
+            handoff.close(name, agent.person, reason=Reason.CLOSED_BY_AGENT)
     assert status_of(name) == status
     return name
 
@@ -165,16 +165,22 @@ def everything_of(name: str) -> dict[str, Any]:
 
 def do(verb: str, name: str, alice: Agent, bob: Agent) -> None:
     verbs: dict[str, Callable[[], object]] = {
-        "escalate": lambda: handoff.escalate(name, reason="new lamp"),
-        "escalate_when_nobody_is_there": lambda: handoff.escalate(name, reason="new lamp"),
+        "escalate": lambda: handoff.escalate(name, text="new lamp"),
+        "escalate_when_nobody_is_there": lambda: handoff.escalate(name, text="new lamp"),
         "cancel": lambda: handoff.cancel_escalation(name),
         "take_over": lambda: handoff.take_over(name, alice.person),
         "take_over_by_another": lambda: handoff.take_over(name, bob.person),
         "release": lambda: handoff.release(name, alice.person),
         "release_by_another": lambda: handoff.release(name, bob.person),
-        "close_by_customer": lambda: handoff.close(name, None, reason="closed_by_customer"),
-        "close_by_agent": lambda: handoff.close(name, alice.person, reason="closed_by_agent"),
-        "close_by_another": lambda: handoff.close(name, bob.person, reason="closed_by_agent"),
+        "close_by_customer": lambda: handoff.close(
+            name, None, reason=Reason.CLOSED_BY_CUSTOMER
+        ),
+        "close_by_agent": lambda: handoff.close(
+            name, alice.person, reason=Reason.CLOSED_BY_AGENT
+        ),
+        "close_by_another": lambda: handoff.close(
+            name, bob.person, reason=Reason.CLOSED_BY_AGENT
+        ),
         "reopen": lambda: handoff.reopen(name),
     }
     somebody_is_there(verb != "escalate_when_nobody_is_there")
@@ -237,7 +243,7 @@ def test_administrator_releases_and_closes_what_another_has(alice: Agent) -> Non
     chief = make_agent("chief", role="admin")
     for verb in (
         lambda name: handoff.release(name, chief.person),
-        lambda name: handoff.close(name, chief.person, reason="closed_by_agent"),
+        lambda name: handoff.close(name, chief.person, reason=Reason.CLOSED_BY_AGENT),
     ):
         verb(session_in("manual_live", alice))
 
@@ -255,7 +261,7 @@ def test_nothing_of_an_old_handoff_is_left(
 ) -> None:
     name = make_session()
     with django_capture_on_commit_callbacks(execute=True):
-        handoff.escalate(name, reason="broken lamp")
+        handoff.escalate(name, text="broken lamp")
     assert states.state(name)["queue"] == {"position": 1, "estimated_wait_seconds": None}
     for verb in way_back:
         with django_capture_on_commit_callbacks(execute=True):
@@ -349,7 +355,7 @@ def test_rolled_back_verb_leaves_no_event_and_no_message(alice: Agent) -> None:
 
     @transaction.atomic
     def half_done() -> None:
-        handoff.escalate(name, reason="broken lamp")
+        handoff.escalate(name, text="broken lamp")
         handoff.take_over(name, alice.person)
         assert len(events_of(name)) == 4
         raise ChangedMind
@@ -505,7 +511,7 @@ def test_message_against_a_close_is_stored_before_it_or_refused() -> None:
 
         def act(number: int, name: str = name) -> object:
             if number:
-                return handoff.close(name, None, reason="closed_by_customer")
+                return handoff.close(name, None, reason=Reason.CLOSED_BY_CUSTOMER)
             return conversation.write(name, content="wait", client_id="1")
 
         written, _closed = at_once(2, act)
@@ -536,7 +542,7 @@ def test_escalation_goes_to_email_when_no_agent_can_come(
     agent.user.is_active = active
     agent.user.save()
     name = make_session()
-    handoff.escalate(name, reason="broken lamp")
+    handoff.escalate(name, text="broken lamp")
     state = states.state(name)
     assert state["status"] == "after_hours_email"
     assert state["queue"] is None

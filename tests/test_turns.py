@@ -1,5 +1,6 @@
 """The AI's answers on the stream: shown, stopped, interrupted, lost and taken up again."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -210,7 +211,8 @@ def test_failing_ai_apologises_and_then_fetches_a_person(
     assert customer.state()["status"] == "bot_active"
     customer.send("cut: some words")
 
-    stream.wait_for(expect.status("pending_manual"))
+    change = stream.wait_for(expect.status("pending_manual"))
+    assert change.payload["reason"] == "reply_failed"
     kept = [m for m in customer.state()["messages"] if m["role"] == "assistant"]
     assert [(m["content"], m["status"]) for m in kept] == [("some words", "interrupted")]
 
@@ -223,7 +225,8 @@ def test_asking_for_a_person_in_words_hands_over(services: Services, clients: Cl
 
     customer.send("I want to talk to a human")
 
-    stream.wait_for(expect.status("pending_manual"))
+    change = stream.wait_for(expect.status("pending_manual"))
+    assert change.payload["reason"] == "rule"
     assert customer.state()["messages"][-1]["role"] == "system"
 
 
@@ -231,14 +234,19 @@ def test_hand_off_by_the_model_leaves_its_last_words(
     services: Services, clients: Clients
 ) -> None:
     service = services.start(AI_BACKEND="scripted")
-    clients.agent(service)
+    agent = clients.agent(service)
     customer = clients.customer(service)
     stream = customer.stream(after=customer.cursor)
 
     customer.send("handoff: refund over the limit")
 
     change = stream.wait_for(expect.status("pending_manual"))
-    assert "refund over the limit" in change.payload["reason"]
+    assert change.payload["reason"] == "ai"
+    assert agent.call("GET", f"/sessions/{customer.session}")["reason"] == (
+        "refund over the limit: Scripted: refund over the limit"
+    )
+    seen = json.dumps([event.payload for event in stream.received] + [customer.state()])
+    assert "Scripted:" not in seen
 
 
 def test_state_shows_an_answer_in_progress(services: Services, clients: Clients) -> None:
