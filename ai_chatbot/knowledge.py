@@ -16,7 +16,6 @@ tests/test_offline_backend.py.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -31,7 +30,8 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from ai_chatbot.models import Article
-from ai_chatbot.words import hints, is_everyday, is_unspaced, phrases, telling_words
+from ai_chatbot.patterns import Pattern
+from ai_chatbot.words import hints, is_everyday, is_unspaced, phrases, plain, telling_words
 
 # The library sets its own logger to DEBUG when imported, over what LOGGING says.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
@@ -48,7 +48,7 @@ EXCERPT_CHARACTERS = 200
 # The longest that a transaction which changes an article is expected to stay open.
 SETTLING_TIME = timedelta(seconds=10)
 
-_EMPTY_LINE = re.compile(r"\n[^\S\n]*\n")
+_EMPTY_LINE = Pattern(r"\n[\t\r \pZ]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class KnowledgeIndex:
         self, question: str, language: str, limit: int, *, minimum: float = ANSWER_THRESHOLD
     ) -> list[Passage]:
         """The passages that fit, best first, in `language` or, if none does, in another."""
-        question = question[:QUESTION_CHARACTERS]
+        question = plain(question, QUESTION_CHARACTERS)
         own = self._shelves.get(language)
         if own and (found := own.search(question, minimum)):
             return found[:limit]

@@ -113,7 +113,7 @@ async def answer(turn: ReplyTurn) -> None:
     hub = get_hub()
     try:
         conversation, covered = await hub.database(turns.conversation, turn)
-        if rules.wants_a_person(conversation.question):
+        if await asyncio.to_thread(rules.wants_a_person, conversation.question):
             await hub.database(_hand_over, turn, Reason.RULE, covered)
             return
         await hub.database(turns.start, turn)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import re
-
+from ai_chatbot.patterns import TEXT_CHARACTERS, Pattern
 from ai_chatbot.words import plain
+
+_WORDS_FOR_PEOPLE = (
+    r"humans?|persons?|people|agents?|representatives?|reps?|operators?|advis[eo]rs?|staff|"
+    r"employees?|colleagues?|supervisors?|managers?"
+)
+# What only begins like a person, as "person-sized" and 人工智能 do, is masked before the
+# patterns look, by capitals, which no plain text has. Where 人工 is a person whatever follows,
+# the patterns take its mask for it.
+_COMPOUND = Pattern(rf"(?:{_WORDS_FOR_PEOPLE}|being|member)-")
+_MASKS = {
+    f"人工{rest}": f"A{rest}"
+    for rest in ("智能", "费", "成本", "合成", "草", "授粉", "湖", "降雨", "光")
+} | {"真人秀": "R秀"}
 
 _PERSON = (
     r"(?:(?:a|an|the|your|some|any|another|one of your)\s+)?"
     r"(?:(?:real|actual|live|human|proper|different|support|service|customer|sales|chat|"
     r"customer[ -](?:service|support|care))\s+){0,3}"
-    r"(?:humans?|human being|persons?|people|agents?|representatives?|reps?|operators?|"
-    r"advis[eo]rs?|staff(?: member)?|member of staff|employees?|colleagues?|supervisors?|"
-    r"managers?)\b(?!-)"
+    rf"(?:human being|staff member|member of staff|{_WORDS_FOR_PEOPLE})\b"
 )
 _TALK = (
     r"(?:talk|speak|chat|connect(?: me| us)?|transfer(?: me| us)?|"
@@ -28,47 +38,47 @@ _GET = (
 _SOMEONE = r"(?:someone|somebody|anyone|anybody)(?: (?:real|human|else))?\b"
 _TEAM = r"customer (?:service|support|care)\b"
 _ENGLISH = rf"\b(?:{_TALK}(?:{_PERSON}|{_SOMEONE}|{_TEAM})|{_GET}{_PERSON})"
-_ENGLISH_ASKS = re.compile(_ENGLISH)
-_ENGLISH_DECLINES = re.compile(
+_ENGLISH_ASKS = Pattern(_ENGLISH)
+_ENGLISH_DECLINES = Pattern(
     r"\b(?:(?:do|did|does|would)(?: not|n't)\s+"
     r"(?:(?:want|need|have|like|wish|ask)\s+)?(?:to\s+)?|"
     r"(?:no need|rather not|not|never|without)\s+(?:(?:want|need|having|have)\s+)?(?:to\s+)?)"
     rf"(?:{_ENGLISH}|{_PERSON})"
 )
 # "Am I talking to a real person?" asks what it is, not for somebody else.
-_ENGLISH_WONDERS = re.compile(
+_ENGLISH_WONDERS = Pattern(
     rf"\b(?:am i|are we|was i)\s+(?:\w+ing)\s+(?:to|with)\s+{_PERSON}|\bare you\s+{_PERSON}"
 )
 # The whole message, as people type who have met telephone menus.
-_ENGLISH_ALONE = re.compile(
+_ENGLISH_ALONE = Pattern(
     rf"(?:(?:please|pls|ok|okay|no|just|hi|hello)[\s,!.]+)*(?:{_PERSON}|{_SOMEONE}|"
     r"(?:live (?:chat|support)|human (?:help|support)))"
     r"(?:[\s,!.]+(?:please|pls|now|thanks|thank you))*[\s!.?]*"
 )
 
 _CHINESE_PERSON = (
-    r"(?:人工(?!智能|费|成本|合成|草|授粉|湖|降雨|光)|[转轉]人工|真人(?!秀)|活人|"
+    r"(?:人工|[转轉](?:人工|A)|真人|活人|"
     r"(?:人工|真人|在[线線])?客服(?:人[员員]|代表|小姐|小哥)?)"
 )
-_CHINESE_ASKS = re.compile(
+_CHINESE_ASKS = Pattern(
     rf"(?:[转轉]接?|换|換|找|接|叫|要|需要|想要|呼叫|接通|[连連]接)(?:到|成|个|個|一?[个個位]|一下|你们的|你們的)*{_CHINESE_PERSON}"
-    r"|人工(?:客服|服[务務]|坐席|接听|接聽)|真人客服|真人服[务務]|[转轉]人工"
+    r"|人工(?:客服|服[务務]|坐席|接听|接聽)|真人客服|真人服[务務]|[转轉](?:人工|A)"
     r"|(?:和|跟|与|與|同|找|让|讓|[换換])(?:一?[个個位])?(?:真人|真的人|活人|人工|客服(?:人[员員])?|[经經]理|人)"
     r"(?:来|來)?(?:说|說|聊|讲|講|[谈談]|沟通|溝通|[对對][话話]|[联聯]系|[联聯]繫|处理|處理|回答)"
     r"|(?:给|給|帮|幫)我[转轉]"
 )
-_CHINESE_DECLINES = re.compile(
+_CHINESE_DECLINES = Pattern(
     rf"(?:不要|不用|不想|不需要|不必|[别別]|无需|無需)(?:再|给我|給我|帮我|幫我)*(?:{_CHINESE_ASKS.pattern}|{_CHINESE_PERSON})"
 )
-_CHINESE_WONDERS = re.compile(
-    r"(?:你|您)(?:们|們)?(?:到底|究竟)?(?:是不是|是)(?:一?[个個位])?(?:真人|活人|人工)"
+_CHINESE_WONDERS = Pattern(
+    r"(?:你|您)(?:们|們)?(?:到底|究竟)?(?:是不是|是)(?:一?[个個位])?(?:真人|R|活人|人工|A)"
 )
-_MACHINE = re.compile(
+_MACHINE = Pattern(
     r"\b(?:are you|am i \w+ing (?:to|with))\s+(?:(?:just|really|actually|an?|the)\s+)*"
     r"(?:chat ?bot|bot|robot|machine|computer|ai|artificial intelligence)\b"
-    r"|(?:你|您)(?:们|們)?(?:到底|究竟)?(?:是不是|是)(?:一?[个個位])?(?:机器人|機器人|ai|人工智能)"
+    r"|(?:你|您)(?:们|們)?(?:到底|究竟)?(?:是不是|是)(?:一?[个個位])?(?:机器人|機器人|ai|A智能)"
 )
-_CHINESE_ALONE = re.compile(
+_CHINESE_ALONE = Pattern(
     rf"(?:请|請|[你您]好|[,，!！。\s])*(?:{_CHINESE_PERSON})(?:吧|呢|啊|谢谢|謝謝|[,，!！。?？\s])*"
 )
 
@@ -80,7 +90,7 @@ def wants_a_person(text: str) -> bool:
     backend, which may still hand over. "I don't want an agent", "are you human?" and 人工智能
     are not requests.
     """
-    text = " ".join(plain(text).split())
+    text = _masked(text)
     if _ENGLISH_ALONE.fullmatch(text) or _CHINESE_ALONE.fullmatch(text):
         return True
     for not_a_request in (
@@ -90,12 +100,20 @@ def wants_a_person(text: str) -> bool:
         _CHINESE_WONDERS,
     ):
         text = not_a_request.sub(" ", text)
-    return bool(_ENGLISH_ASKS.search(text) or _CHINESE_ASKS.search(text))
+    return _ENGLISH_ASKS.search(text) or _CHINESE_ASKS.search(text)
 
 
 def wonders_who_answers(text: str) -> bool:
     """Does the customer ask whether a person or a machine answers?"""
-    text = " ".join(plain(text).split())
+    text = _masked(text)
     return any(
         wonders.search(text) for wonders in (_ENGLISH_WONDERS, _CHINESE_WONDERS, _MACHINE)
     )
+
+
+def _masked(text: str) -> str:
+    """The text as the patterns are written for it; its first TEXT_CHARACTERS."""
+    text = " ".join(plain(text, TEXT_CHARACTERS).split())
+    for begins_like_a_person, mask in _MASKS.items():
+        text = text.replace(begins_like_a_person, mask)
+    return _COMPOUND.sub("C", text)

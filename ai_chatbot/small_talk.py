@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
+from ai_chatbot.patterns import TEXT_CHARACTERS, Pattern
 from ai_chatbot.words import plain
 
-# Longer than any of them; also bounds what the patterns below can cost.
+# Longer than any of them.
 _LONGEST = 60
 
 _GREETING = (
@@ -29,13 +28,13 @@ _YES = (
     r"(?:yes|yeah|yep|sure|ok|okay|please|please do|i would|i do|of course|"
     r"是的?|好的?|好啊|可以|要|需要|行|嗯|请|谢谢)"
 )
-_GREETS = re.compile(rf"(?:{_GREETING} ?)+")
-_GIVES_THANKS = re.compile(
+_GREETS = Pattern(rf"(?:{_GREETING} ?)+")
+_GIVES_THANKS = Pattern(
     rf"(?:(?:{_GREETING}|{_ENOUGH}) ?)*{_THANKS}(?: ?(?:{_THANKS}|{_ENOUGH}))*"
 )
-_HAS_ENOUGH = re.compile(rf"(?:{_ENOUGH} ?)+")
-_SAYS_YES = re.compile(rf"(?:{_YES} ?)+")
-_NOT_A_WORD = re.compile(r"\W+")
+_HAS_ENOUGH = Pattern(rf"(?:{_ENOUGH} ?)+")
+_SAYS_YES = Pattern(rf"(?:{_YES} ?)+")
+_NOT_A_WORD = Pattern(r"[^\pL\pN_]+")
 
 
 def greets(text: str) -> bool:
@@ -54,6 +53,6 @@ def says_yes(text: str) -> bool:
     return _is_nothing_but(_SAYS_YES, text)
 
 
-def _is_nothing_but(pattern: re.Pattern[str], text: str) -> bool:
-    words = _NOT_A_WORD.sub(" ", plain(text)).strip()
-    return len(words) <= _LONGEST and pattern.fullmatch(words) is not None
+def _is_nothing_but(pattern: Pattern, text: str) -> bool:
+    words = _NOT_A_WORD.sub(" ", plain(text, TEXT_CHARACTERS)).strip()
+    return len(words) <= _LONGEST and pattern.fullmatch(words)

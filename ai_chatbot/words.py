@@ -8,11 +8,12 @@ are the short lists below, and a language that has none is compared word by word
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Literal
+
+from ai_chatbot.patterns import Pattern
 
 # Thai and Lao, Burmese, Khmer, kana, Han (three blocks), Hangul: written without spaces, or, as
 # Korean, with endings glued to the words.
@@ -115,28 +116,30 @@ _CHINESE_STOP_PHRASES = _words(
     能 会 要 想 有 没 不 用 好 这 那 个 里 时 来 去
     """
 )
-_CHINESE_STOP = re.compile(
-    "|".join(sorted(map(re.escape, _CHINESE_STOP_PHRASES), key=len, reverse=True))
-)
+_CHINESE_STOP = Pattern("|".join(sorted(_CHINESE_STOP_PHRASES, key=len, reverse=True)))
 # What a question asks for without naming it.
 _HINTS = (
-    (re.compile(r"\bhow (long|soon|fast|many days)\b|\bwhen\b"), "time", "en"),
-    (re.compile(r"\bhow much\b|\bexpensive\b"), "cost", "en"),
-    (re.compile("多久|多长时间|什么时候|几天"), "时间", "zh"),
-    (re.compile("多少钱|贵"), "费", "zh"),
+    (Pattern(r"\bhow (long|soon|fast|many days)\b|\bwhen\b"), "time", "en"),
+    (Pattern(r"\bhow much\b|\bexpensive\b"), "cost", "en"),
+    (Pattern("多久|多长时间|什么时候|几天"), "时间", "zh"),
+    (Pattern("多少钱|贵"), "费", "zh"),
 )
-_INNER_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
-_VOWEL = re.compile("[aeiouy]")
+_VOWELS = frozenset("aeiouy")
 
 
-def plain(text: str) -> str:
-    """One spelling for what reads the same: full-width forms, capitals, curly apostrophes."""
-    return unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+def plain(text: str, at_most: int | None = None) -> str:
+    """One spelling for what reads the same: full-width forms, capitals, curly apostrophes.
+
+    `at_most` so many characters of the text are looked at and come back: one character may
+    become eighteen.
+    """
+    text = unicodedata.normalize("NFKC", text[:at_most]).casefold().replace("’", "'")
+    return text[:at_most]
 
 
 def telling_words(text: str, language: str) -> list[str]:
     """The text's words in their order, without stop words, each reduced to its stem."""
-    text = _INNER_APOSTROPHE.sub(" ", plain(text))
+    text = plain(text)
     english = language.startswith("en")
     if language.startswith("zh"):
         text = _CHINESE_STOP.sub(" ", text)
@@ -204,7 +207,7 @@ def _english_stem(word: str) -> str:
         word = word[:-1]
     for ending in ("ing", "ed"):
         rest = word.removesuffix(ending)
-        if rest != word and len(rest) >= 3 and _VOWEL.search(rest):
+        if rest != word and len(rest) >= 3 and not _VOWELS.isdisjoint(rest):
             word = rest
             if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "sz":
                 word = word[:-1]

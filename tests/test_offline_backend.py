@@ -728,6 +728,7 @@ representative
 換真人
 怎么联系人工客服
 ＡＧＥＮＴ
+你好 我要talk to a human谢谢
 """
 DOES_NOT = """
 Hello
@@ -771,6 +772,10 @@ human hair is a fertiliser?
 这盏灯适合几个人用
 怎么联系客服
 本人想退货
+我要看真人秀
+人工智能费多少
+talk to agent-like robots
+is there people-watching
 """
 
 

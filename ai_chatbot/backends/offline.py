@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from django.utils import translation
 from django.utils.translation import gettext
@@ -18,9 +17,10 @@ from ai_chatbot.backends.base import (
     Sources,
 )
 from ai_chatbot.knowledge import asearch
+from ai_chatbot.patterns import NOT_SPACE, SPACE, TEXT_CHARACTERS, Pattern
 from ai_chatbot.rules import wants_a_person, wonders_who_answers
 from ai_chatbot.small_talk import gives_thanks, greets, has_enough, says_yes
-from ai_chatbot.words import is_unspaced, telling_words
+from ai_chatbot.words import is_unspaced, plain, telling_words
 
 # An answer reads as being written, and is complete within about 1.5 s however long it is.
 PIECE_SECONDS = 0.02
@@ -28,12 +28,18 @@ MOST_PIECES = 60
 
 SUMMARY_CHARACTERS = 500
 
+# The last piece takes the white space at the end with it.
+_WORD = Pattern(rf"{SPACE}*{NOT_SPACE}+(?:{SPACE}*\z)?")
+_CHARACTER = Pattern(rf"{SPACE}*(?:[!-~]+|{NOT_SPACE}(?:{SPACE}*\z)?)")
+
 
 class OfflineBackend:
     """The best passage as it stands, with its source; or the honest word that there is none."""
 
     async def reply(self, conversation: Conversation) -> AsyncIterator[ReplyPart]:
-        if wants_a_person(conversation.question) or _accepts_the_offer(conversation):
+        # On a thread, as everything that reads what a customer wrote.
+        wants_out, answer = await asyncio.to_thread(_first_look, conversation)
+        if wants_out:
             yield HandOff(
                 reason="asked for a person",
                 summary=_summary(conversation),
@@ -41,7 +47,6 @@ class OfflineBackend:
             )
             return
         sources: tuple[Source, ...] = ()
-        answer = _small_talk(conversation.question, conversation.language)
         if answer is None:
             found = await asearch(conversation.question, conversation.language, 1)
             if found:
@@ -50,11 +55,18 @@ class OfflineBackend:
                 sources = (Source(title=best.title, url=best.url, excerpt=best.excerpt),)
             else:
                 answer = _nothing_found(conversation.language)
-        for piece in _pieces(answer):
+        for piece in await asyncio.to_thread(_pieces, answer):
             yield Delta(piece)
             await asyncio.sleep(PIECE_SECONDS)
         if sources:
             yield Sources(sources)
+
+
+def _first_look(conversation: Conversation) -> tuple[bool, str | None]:
+    """Whether the customer wants a person, and else the answer if it needs no help page."""
+    if wants_a_person(conversation.question) or _accepts_the_offer(conversation):
+        return True, None
+    return False, _small_talk(conversation.question, conversation.language)
 
 
 def _nothing_found(language: str) -> str:
@@ -79,7 +91,8 @@ def _small_talk(text: str, language: str) -> str | None:
                 "I am an automatic assistant, not a person. I answer from our help pages and "
                 "can pass you on to a person: write “talk to a person”."
             )
-        if not (telling_words(text, "en") and telling_words(text, "zh-hans")):
+        words = plain(text, TEXT_CHARACTERS)
+        if not (telling_words(words, "en") and telling_words(words, "zh-hans")):
             return gettext("Please tell me in a few words what your question is about.")
     return None
 
@@ -101,20 +114,16 @@ def _summary(conversation: Conversation) -> str:
     return "\n".join(asked[-3:])[-SUMMARY_CHARACTERS:]
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str) -> list[str]:
     """The text in pieces of some words, or some characters where no spaces part the words."""
-    units = re.findall(r"\s*\S+\s*\Z|\s*\S+", text)
     units = [
-        part for unit in units for part in (_characters(unit) if _is_cjk(unit) else [unit])
+        part
+        for unit in _WORD.findall(text)
+        for part in (_CHARACTER.findall(unit) if _is_cjk(unit) else [unit])
     ]
     size = max(3, -(-len(units) // MOST_PIECES))
-    for start in range(0, len(units), size):
-        yield "".join(units[start : start + size])
+    return ["".join(units[start : start + size]) for start in range(0, len(units), size)]
 
 
 def _is_cjk(unit: str) -> bool:
     return any(map(is_unspaced, unit))
-
-
-def _characters(unit: str) -> list[str]:
-    return re.findall(r"\s*[\x21-\x7e]+|\s*\S\s*\Z|\s*\S", unit)
