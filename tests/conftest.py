@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -16,18 +16,29 @@ from pytest_django import DjangoDbBlocker
 from tests.harness.browser import Pages, launched_chromium
 from tests.harness.client import Clients
 from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases
-from tests.harness.environment import ROOT
 from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
+from tests.harness.reports import ONCE, note_elsewhere
 from tests.harness.services import Services
 
 _ENGINE = settings.DATABASES["default"]["ENGINE"]
 VENDOR = _ENGINE.rpartition(".")[2].replace("sqlite3", "sqlite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--elsewhere",
+        action="store_true",
+        help="another run, on another database, has what does not depend on the database",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "vendor(name): only for this database: sqlite or postgresql"
+    )
+    config.addinivalue_line(
+        "markers", f"{ONCE}: the database adds nothing; `python -m tests` runs it on one"
     )
 
 
@@ -36,41 +47,20 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is for the other database is left out of this run, and belongs to the other one."""
-    elsewhere = [
-        item
-        for item in items
-        if (marker := item.get_closest_marker("vendor")) and VENDOR not in marker.args
-    ]
-    if elsewhere:
-        config.hook.pytest_deselected(items=elsewhere)
-        items[:] = [item for item in items if item not in elsewhere]
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A run in which everything was skipped has shown nothing."""
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if exitstatus or reporter is None or session.config.option.collectonly:
-        return
-    if not reporter.stats.get("passed"):
-        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows what the services logged and how the pages looked."""
-    report = yield
-    if report.when == "call" and report.failed:
-        for peer in getattr(item, "funcargs", {}).values():
-            if isinstance(peer, Services):
-                for service in peer.started:
-                    report.sections.append((f"log of {service.name}", service.log_tail(80)))
-            elif isinstance(peer, Pages):
-                shots = peer.screenshots(ROOT / "test-results", item.name)
-                report.sections.append(("screenshots", "\n".join(map(str, shots))))
-    return report
+    """What is for another database, or done there for all of them, is left out."""
+    kept, foreign, elsewhere = [], [], []
+    for item in items:
+        marker = item.get_closest_marker("vendor")
+        if marker and VENDOR not in marker.args:
+            foreign.append(item)
+        elif config.getoption("elsewhere") and item.get_closest_marker(ONCE):
+            elsewhere.append(item)
+        else:
+            kept.append(item)
+    note_elsewhere(config, len(elsewhere))
+    if foreign or elsewhere:
+        config.hook.pytest_deselected(items=foreign + elsewhere)
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")

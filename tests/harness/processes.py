@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from tests.harness.environment import ROOT
 
-_TETHER = Path(__file__).with_name("tether.py")
+TETHER = Path(__file__).with_name("tether.py")
 
 
 class ProcessFailed(Exception):
@@ -23,11 +24,15 @@ class ManagedProcess:
     when the thread that started it is gone, so that a killed test run leaves nothing behind.
     """
 
+    # Those that tests/harness/reports.py may have to tell of.
+    started: ClassVar[list["ManagedProcess"]] = []
+
     def __init__(
         self,
         argv: Sequence[str],
         *,
         log: Path,
+        name: str = "",
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
         user: str | None = None,
@@ -35,6 +40,7 @@ class ManagedProcess:
     ) -> None:
         self.argv = list(argv)
         self.log = log
+        self.name = name or Path(self.argv[0]).name
         self.env = env
         self.cwd = cwd
         self._user = user
@@ -42,7 +48,7 @@ class ManagedProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __str__(self) -> str:
-        return Path(self.argv[0]).name
+        return self.name
 
     @property
     def pid(self) -> int:
@@ -57,7 +63,9 @@ class ManagedProcess:
     def start(self) -> None:
         if self.running:
             raise RuntimeError(f"{self} is running already")
-        tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
+        if self not in self.started:
+            self.started.append(self)
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
         tether += [str(int(self._orphan_signal)), self._user or "-"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(

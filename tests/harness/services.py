@@ -62,6 +62,7 @@ class Service:
         self._process = ManagedProcess(
             _command(server, self.port, tls),
             log=log,
+            name=self.name,
             env=database.environment(**(own | layer | env)),
         )
 
