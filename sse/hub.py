@@ -14,7 +14,6 @@ import os
 import random
 import secrets
 import socket
-import sys
 import threading
 import time
 import zlib
@@ -25,10 +24,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from sse import log, metrics, processes
 from sse.database import DatabaseThreads
+from sse.duties import Duty, brief
 from sse.frames import Frame
 from sse.log import Position
 from sse.supervisor import Pulse, Supervisor
@@ -159,14 +159,19 @@ class Hub:
         self._receiver: asyncio.Task[None] | None = None
         self._threads = DatabaseThreads(loop, DATABASE_THREADS)
         self._peer_unheard = False
+        self._beating = asyncio.Lock()
+        self._beat_at: float | None = None
+        # Why the last beat failed; "" after one that succeeded.
+        self.beat_error = ""
+        self._beats = Duty("the process's beat", self._beat, every=HEARTBEAT_SECONDS)
+        self._tails = Duty("tailing the log", self._tail, every=TAIL_SECONDS)
         self._arrived: set[Stream] = set()
         self._departed: list[str] = []
         self._known = False
         self.stalled: set[Stream] = set()
         self.counts = metrics.Counts()
         self.registry = metrics.registry(self)
-        self._presence_changed = False
-        self._control: Subscription | None = None
+        self._control = Subscription(self, self._revocations)
         self._revoked: deque[Revocation] = deque(maxlen=REVOCATIONS_KEPT)
         self.closing = False
         # Streams that are being let in, and those that read on from the log.
@@ -210,6 +215,12 @@ class Hub:
             "reason": self._down_why if down else None,
         }
 
+    def beat_age(self) -> float | None:
+        """Seconds since this process last wrote to the database that it lives; None before the
+        first time."""
+        at = self._beat_at
+        return None if at is None else time.monotonic() - at
+
     # --- life ---------------------------------------------------------------------------
 
     def listen(self) -> None:
@@ -219,6 +230,20 @@ class Hub:
         self.listening = True
         self.supervisor.keep("join", self._keep_joined, vital=True)
         self.supervisor.keep("watch", self._watch, vital=True)
+        first_prune = PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311 - no secret
+        heed = Duty("heeding revocations", self._heed, every=CHECK_SECONDS)
+        check = Duty("checking positions", self._check, every=CHECK_SECONDS)
+        look = Duty("looking for other processes", self._look_around, every=PEERS_SECONDS)
+        prune = Duty("pruning", self._prune, every=PRUNE_SECONDS, first=first_prune)
+        for name, duty, vital in (
+            ("control", heed, True),
+            ("tail", self._tails, True),
+            ("check", check, True),
+            ("beat", self._beats, True),
+            ("peers", look, True),
+            ("prune", prune, False),
+        ):
+            self.supervisor.keep(name, duty.run, vital=vital)
 
     def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
         """Run a task of the process on this loop; its failure is logged."""
@@ -255,7 +280,7 @@ class Hub:
         if self.listening:
             try:
                 await asyncio.wait_for(self.database(processes.leave, self.name), 2)
-            except (DatabaseError, TimeoutError) as error:
+            except (Error, TimeoutError) as error:
                 logger.info("could not sign off in the database: %s", error)
         self._threads.shutdown()
 
@@ -337,7 +362,7 @@ class Hub:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
-            self._degrade(f"publishing failed: {_brief(error)}")
+            self._degrade(f"publishing failed: {brief(error)}")
             return False
         if not self._healthy and not self.listening:
             self._recover()
@@ -547,48 +572,39 @@ class Hub:
     # --- watching the layer -------------------------------------------------------------
 
     async def _watch(self, pulse: Pulse) -> None:
-        """Do what is due: tail the log while the layer is away, check positions, sign on."""
-        self._control = Subscription(self, self._revocations)
-        next_tail = next_peers = next_beat = 0.0
-        next_check = time.monotonic() + CHECK_SECONDS
-        next_prune = time.monotonic() + PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311
+        """Look after slow streams, and at how late the loop is. Waits for nothing else."""
         while True:
             pulse()
-            now = time.monotonic()
-            self._look_after_slow_streams()
-            try:
-                if not self._control.opened:
-                    await self._control.open((storable(CONTROL),), None)
-                if (not self._healthy or self._peer_unheard) and now >= next_tail:
-                    await self._check_positions()
-                    next_tail = time.monotonic() + TAIL_SECONDS
-                if now >= next_check:
-                    self._forget_idle()
-                    await self._check_positions()
-                    next_check = time.monotonic() + CHECK_SECONDS
-                if now >= next_beat or self._presence_changed:
-                    await self._beat()
-                    next_beat = time.monotonic() + HEARTBEAT_SECONDS
-                if now >= next_peers:
-                    self._peer_unheard = await self.database(
-                        processes.any_other_unheard, self.name
-                    )
-                    next_peers = time.monotonic() + PEERS_SECONDS
-                if now >= next_prune:
-                    await self.database(_prune)
-                    next_prune = time.monotonic() + PRUNE_SECONDS
-            except DatabaseError as error:
-                logger.warning("the event log cannot be read: %s", _brief(error))
-                await asyncio.sleep(1.0)
-            except Exception:
-                if self.closing or sys.is_finalizing():
-                    return
-                # The process's streams depend on this task: it must not end.
-                logger.exception("watching failed")
-                await asyncio.sleep(1.0)
+            for stream in list(self.stalled):
+                try:
+                    stream.look()
+                except Exception:
+                    # Its transport's trouble must not keep the others waiting.
+                    logger.exception("a slow stream failed and is ended")
+                    stream.end("failed")
             due = time.monotonic() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
             metrics.LOOP_LAG.observe(max(0.0, time.monotonic() - due))
+
+    async def _heed(self) -> None:
+        """Have revocations reach this process's streams."""
+        if not self._control.opened:
+            await self._control.open((storable(CONTROL),), None)
+
+    async def _tail(self) -> None:
+        """While the layer does not bring everything, look into the log instead."""
+        if not self._healthy or self._peer_unheard:
+            await self._check_positions()
+
+    async def _check(self) -> None:
+        self._forget_idle()
+        await self._check_positions()
+
+    async def _look_around(self) -> None:
+        self._peer_unheard = await self.database(processes.any_other_unheard, self.name)
+
+    async def _prune(self) -> None:
+        await self.database(_prune)
 
     async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
@@ -625,16 +641,16 @@ class Hub:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
-            self._degrade(f"joining failed: {_brief(error)}")
+            self._degrade(f"joining failed: {brief(error)}")
             return
         self._recover()
+        self._beats.hurry()
         try:
-            await self._beat()
             # What came before the echo may have passed this process by, and others too.
             await self._check_positions()
-        except DatabaseError as error:
+        except Error as error:
             # The next check of positions finds it.
-            logger.warning("the event log cannot be read: %s", _brief(error))
+            logger.warning("the event log cannot be read: %s", brief(error))
         self._announce_recovery()
         await self._send(self._groups[0], "sse.check")
 
@@ -662,7 +678,7 @@ class Hub:
 
     def _receiver_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            self._degrade(f"receiving failed: {_brief(error)}")
+            self._degrade(f"receiving failed: {brief(error)}")
 
     def _degrade(self, why: str) -> None:
         self._healthy = False
@@ -670,7 +686,8 @@ class Hub:
             self._down_since = time.monotonic()
             self._down_why = why
             self.counts.outages += 1
-            self._presence_changed = True
+            self._beats.hurry()
+            self._tails.hurry()
             logger.warning(
                 "Redis is away (%s): degraded, the log in the database carries events between "
                 "processes until it is back",
@@ -748,7 +765,7 @@ class Hub:
         self.counts.opened += 1
         self._arrived.add(stream)
         if stream.presence:
-            self._presence_changed = True
+            self._beats.hurry()
 
     def depart(self, stream: Stream) -> None:
         """Count a stream out."""
@@ -766,22 +783,25 @@ class Hub:
         else:
             self._departed.append(stream.name)
         if stream.presence:
-            self._presence_changed = True
+            self._beats.hurry()
 
     async def _beat(self) -> None:
-        self._presence_changed = False
-        arrived, self._arrived = self._arrived, set()
-        departed, self._departed = self._departed, []
-        try:
-            unknown = await self._tell(arrived, departed)
-            if unknown and self._known:
-                # Silent for so long that others took this process for dead.
-                await self._tell(self.streams, [])
+        async with self._beating:
+            arrived, self._arrived = self._arrived, set()
+            departed, self._departed = self._departed, []
+            try:
+                unknown = await self._tell(arrived, departed)
+                if unknown and self._known:
+                    # Silent for so long that others took this process for dead.
+                    await self._tell(self.streams, [])
+            except BaseException as error:
+                self._arrived |= {stream for stream in arrived if stream in self.streams}
+                self._departed += departed
+                self.beat_error = brief(error) if isinstance(error, Exception) else "it hangs"
+                raise
             self._known = True
-        except DatabaseError:
-            self._arrived |= {stream for stream in arrived if stream in self.streams}
-            self._departed += departed
-            raise
+            self._beat_at = time.monotonic()
+            self.beat_error = ""
 
     async def _tell(self, arrived: set[Stream], departed: list[str]) -> bool:
         return await self.database(
@@ -793,13 +813,8 @@ class Hub:
             departed,
         )
 
-    def _look_after_slow_streams(self) -> None:
-        """Go on with streams whose clients read again, and cut those that do not."""
-        for stream in list(self.stalled):
-            stream.look()
-
     def _revocations(self) -> None:
-        if self._control is None or not self._control.opened:
+        if not self._control.opened:
             return
         if self._control.behind or self._control.reset:
             # Some were missed: whoever is connected has to prove itself again.
@@ -842,11 +857,6 @@ def _prune() -> None:
     processes.forget_silent()
     if pruned:
         logger.info("%d events past their retention were deleted", pruned)
-
-
-def _brief(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 # --- this process's hub ---------------------------------------------------------------------

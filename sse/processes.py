@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from sse.models import OpenStream
+
+logger = logging.getLogger("sse.processes")
 
 # A process that has not been heard of for so long is held to be dead, its streams with it.
 SILENCE = timedelta(seconds=20)
@@ -52,7 +55,7 @@ def beat(
         for start in range(0, len(closed), _ROWS_AT_ONCE):
             gone = closed[start : start + _ROWS_AT_ONCE]
             OpenStream.objects.filter(name__in=gone).delete()
-        OpenStream.objects.bulk_create(
+        _add(
             [
                 OpenStream(
                     process=process,
@@ -63,11 +66,27 @@ def beat(
                     opened_at=stream.opened_at,
                 )
                 for stream in opened
-            ],
-            batch_size=_ROWS_AT_ONCE,
-            ignore_conflicts=True,
+            ]
         )
     return bool(unknown)
+
+
+def _add(streams: list[OpenStream]) -> None:
+    """Store the streams. One that the database refuses is left out, and the others are not."""
+    if not streams:
+        return
+    try:
+        with transaction.atomic():
+            streams[0].__class__.objects.bulk_create(
+                streams, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True
+            )
+    except (DataError, IntegrityError, ValueError) as error:
+        if len(streams) == 1:
+            logger.warning("stream %s is not listed: %s", streams[0].name, type(error).__name__)
+            return
+        half = len(streams) // 2
+        _add(streams[:half])
+        _add(streams[half:])
 
 
 def leave(name: str) -> None:

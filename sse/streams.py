@@ -7,6 +7,7 @@ waiting task and a place in its topics; the hub writes to it directly.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import random
@@ -500,8 +501,17 @@ def _read(scope: Scope) -> StreamRequest:
         query=query,
         headers=headers,
         cookies=parse_cookie(headers.get("cookie", "")),
-        address=client[0] if client else "",
+        address=_address(client[0]) if client else "",
     )
+
+
+def _address(text: object) -> str:
+    """An IP address in its one way of writing; "" for what is none. Behind a proxy it is what
+    X-Forwarded-For says, and so anything at all."""
+    try:
+        return str(ipaddress.ip_address(str(text).partition("%")[0]))
+    except ValueError:
+        return ""
 
 
 def _check_host(headers: Mapping[str, str]) -> None:

@@ -10,11 +10,18 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 logger = logging.getLogger("sse.supervisor")
 
-Pulse = Callable[[], None]
+
+class Pulse(Protocol):
+    """A sign of life. `well`: None leaves open how the work fares, False says that it fails and
+    goes on trying, without being started anew for it."""
+
+    def __call__(self, well: bool | None = True) -> None: ...
+
+
 # Called with its pulse, which it has to give at every round of its loop, also of an idle one.
 Work = Callable[[Pulse], Coroutine[Any, Any, None]]
 
@@ -36,7 +43,7 @@ class Kept:
         self.vital = vital
         self.silence = silence
         self.failures = 0
-        # False from a failure until the first pulse after the restart.
+        # False from a failure until the first good pulse after the restart.
         self.well = True
         self.pulse_at = 0.0
         self.run: asyncio.Task[None] | None = None
@@ -96,9 +103,10 @@ class Supervisor:
     async def _keep(self, kept: Kept) -> None:
         delay = FIRST_DELAY_SECONDS
 
-        def pulse() -> None:
+        def pulse(well: bool | None = True) -> None:
             kept.pulse_at = self.loop.time()
-            kept.well = True
+            if well is not None:
+                kept.well = well
 
         while not self._stopping:
             began = kept.pulse_at = self.loop.time()

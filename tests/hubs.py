@@ -1,0 +1,100 @@
+"""Hubs and streams on the test's own loop, without a server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+from django.db import connection
+
+from sse.hub import Hub, serve_on
+from sse.streams import EventStream, Grant, StreamRequest
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def serving_hub() -> AsyncIterator[Hub]:
+    """This process's hub, on the running loop."""
+    hub = serve_on(asyncio.get_running_loop())
+    try:
+        yield hub
+    finally:
+        await hub.close()
+
+
+async def on_a_thread(work: Callable[[], T]) -> T:
+    """Use the database beside the hub."""
+
+    def run() -> T:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
+async def until(holds: Callable[[], Any], *, seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - the state has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def until_stored(work: Callable[[], T], wanted: T, *, seconds: float = 10) -> None:
+    """Until the database gives this answer."""
+    found: list[T] = []
+    try:
+        async with asyncio.timeout(seconds):
+            while found != [wanted]:
+                found = [await on_a_thread(work)]
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"{found} is not {wanted!r}") from None
+
+
+class OpenedStream:
+    """A stream as the server would run it. `text` is what was written so far."""
+
+    def __init__(self, target: str, *, address: str = "127.0.0.1", after: str = "") -> None:
+        self.target = target
+        self.text = ""
+        self._news = asyncio.Event()
+        self._gone = asyncio.Event()
+        headers = [(b"host", b"localhost")]
+        if after:
+            headers.append((b"last-event-id", after.encode()))
+        self._scope = {
+            "type": "http",
+            "method": "GET",
+            "headers": headers,
+            "query_string": b"",
+            "client": (address, 1),
+        }
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.text += message.get("body", b"").decode()
+        self._news.set()
+
+    def _grant(self, _request: StreamRequest) -> Grant:
+        return Grant((self.target,), {})
+
+    async def wait_for(self, text: str, *, seconds: float = 15) -> None:
+        async with asyncio.timeout(seconds):
+            while text not in self.text:
+                self._news.clear()
+                await self._news.wait()
+
+    async def __aenter__(self) -> Self:
+        application = EventStream(self._grant)
+        self._running = asyncio.create_task(application(self._scope, self._receive, self._send))
+        await self.wait_for('"connected"')
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gone.set()
+        await self._running
