@@ -7,7 +7,10 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from agent_workbench import tokens
+from agent_workbench.forms import StaffLoginForm
 from agent_workbench.models import Agent
+
+admin.site.login_form = StaffLoginForm
 
 
 @admin.register(Agent)

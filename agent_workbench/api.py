@@ -26,6 +26,7 @@ from agent_workbench.schemas import (
 from ai_chatbot import conversation, events, handoff, states
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
 from ai_chatbot.exceptions import SessionNotFound
+from ai_chatbot.limits import Limit as RateLimit
 from ai_chatbot.models import ChatSession, Reason
 from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
@@ -41,18 +42,19 @@ Cursor = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 )
 def login(request: HttpRequest, body: Login) -> dict[str, Any]:
     """A token for API clients. Pages use Django's login."""
-    login_limit.check(request, body.username)
-    user = auth.authenticate(request, username=body.username, password=body.password)
-    agent = Agent.objects.active().select_related("user").filter(user=user).first()
-    if user is None or agent is None:
-        login_limit.note_failure(request, body.username)
-        raise InvalidLogin
-    login_limit.forget(request, body.username)
+    with login_limit.attempt(request, body.username):
+        user = auth.authenticate(request, username=body.username, password=body.password)
+        agent = Agent.objects.active().select_related("user").filter(user=user).first()
+        if user is None or agent is None:
+            raise InvalidLogin
     return {**tokens.issue(agent), "agent": agent_json(presence.arrive(agent))}
 
 
 @router.post(
-    "/agent/refresh", auth=None, response={200: LoggedIn, 401: Error, 422: Error, 429: Error}
+    "/agent/refresh",
+    auth=None,
+    response={200: LoggedIn, 401: Error, 422: Error, 429: Error},
+    throttle=RateLimit("refresh", 60, per="address"),
 )
 def refresh(request: HttpRequest, body: Refresh) -> dict[str, Any]:
     """A new pair of tokens for a refresh token, which is then void."""

@@ -109,3 +109,15 @@ class AgentToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.pk}"
+
+
+class LoginTries(models.Model):
+    """How often a password has been tried; see agent_workbench.login_limit."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.PositiveIntegerField()
+    # Unix seconds: when counting begins anew, and the row may go.
+    until = models.BigIntegerField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.until}"

@@ -48,7 +48,7 @@ REFUSALS = {401: Error, 403: Error, 404: Error, 409: Error, 422: Error, 429: Err
 @router.post(
     "/sessions",
     response={201: CreatedSession, 422: Error, 429: Error},
-    throttle=Limit("sessions", "60/m", per="address"),
+    throttle=Limit("sessions", 60, per="address"),
 )
 def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, Any]]:
     """Begin a conversation. The token is shown this once."""
@@ -100,7 +100,7 @@ def older_messages(
     "/sessions/{slug:session_name}/messages",
     auth=visitor,
     response={200: MessageOut, 201: MessageOut, **REFUSALS},
-    throttle=Limit("messages", "60/m", per="session"),
+    throttle=Limit("messages", 60, per="session"),
 )
 def send_message(
     request: HttpRequest, session_name: SessionName, body: NewMessage
@@ -116,7 +116,10 @@ def send_message(
     "/sessions/{slug:session_name}/escalate",
     auth=visitor,
     response={200: SessionState, **REFUSALS},
-    throttle=Limit("escalate", "20/m", per="session"),
+    throttle=[
+        Limit("escalate", 20, per="session"),
+        Limit("escalate-from", 30, per="address"),
+    ],
 )
 def escalate(
     request: HttpRequest, session_name: SessionName, body: Escalation | None = None

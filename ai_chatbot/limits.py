@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import Literal
 
 from django.conf import settings
 from django.http import HttpRequest
-from ninja.throttling import SimpleRateThrottle
+from ninja.throttling import BaseThrottle
+
+from ai_chatbot.counters import counter
+from sse.addresses import network
+
+PERIOD_SECONDS = 60.0
 
 
-class Limit(SimpleRateThrottle):
-    """`rate` like `30/m`, for each client address or for each session in a request's path.
+class Limit(BaseThrottle):
+    """`amount` requests a minute, for each client address or for each session in a request's
+    path. A request is counted before it is answered, and not if it is refused."""
 
-    One object serves all threads, so unlike its parent it keeps nothing of a request.
-    """
-
-    def __init__(self, scope: str, rate: str, *, per: Literal["address", "session"]) -> None:
+    def __init__(self, scope: str, amount: int, *, per: Literal["address", "session"]) -> None:
         self.scope = scope
+        self.amount = amount
         self.per = per
-        super().__init__(rate)
-
-    def get_cache_key(self, request: HttpRequest) -> str | None:
-        if self.per == "session":
-            match = request.resolver_match
-            who = match.kwargs.get("session_name", "") if match else ""
-        else:
-            who = request.META.get("REMOTE_ADDR", "")
-        return f"limit:{self.scope}:{who}"
+        # One object serves all threads, and ninja asks for the wait without the request.
+        self._refused = threading.local()
 
     def allow_request(self, request: HttpRequest) -> bool:
         if not settings.RATE_LIMITS:
             return True
-        key = self.get_cache_key(request)
-        now, period = time.time(), self.duration or 0
-        recent = [then for then in self.cache.get(key, []) if then > now - period]
-        if len(recent) >= (self.num_requests or 0):
-            return False
-        self.cache.set(key, [*recent, now], period)
-        return True
+        wait = counter().hit(self.scope, self._who(request), self.amount, PERIOD_SECONDS)
+        self._refused.wait = wait
+        return not wait
 
     def wait(self) -> float:
-        """Seconds; on average a place becomes free so soon."""
-        return (self.duration or 0) / max(1, self.num_requests or 1)
+        """Seconds until one more is let through."""
+        seconds: float = self._refused.wait
+        return seconds
+
+    def _who(self, request: HttpRequest) -> str:
+        if self.per == "address":
+            return caller(request)
+        match = request.resolver_match
+        return match.kwargs.get("session_name", "") if match else ""
+
+
+def caller(request: HttpRequest) -> str:
+    """The client as limits know it: see sse.addresses.network."""
+    return network(request.META.get("REMOTE_ADDR", ""))

@@ -194,8 +194,6 @@ HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
 # --- Limits -----------------------------------------------------------------------------
 
 RATE_LIMITS = env.bool("RATE_LIMITS", default=True)
-# Each limit counts in this cache: per process unless CACHE_URL names a shared one.
-CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://support")}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- Accounts and cookies ---------------------------------------------------------------

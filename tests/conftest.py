@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from playwright.sync_api import Browser
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
+from ai_chatbot.counters import counter
 from tests.harness.browser import Pages, launched_chromium
 from tests.harness.client import Clients
 from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases
@@ -158,6 +159,15 @@ def module_services(
     """The same for a module's tests together; make a module-scoped fixture that starts them."""
     with Services(module_demo_database, tmp_path_factory.mktemp("services")) as started:
         yield started
+
+
+@pytest.fixture
+def rate_limits(settings: Settings) -> Iterator[None]:
+    """Requests inside this process are limited, and none has been counted yet."""
+    settings.RATE_LIMITS = True
+    counter.cache_clear()
+    yield
+    counter.cache_clear()
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """What a customer can do over HTTP, call by call."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from pytest_django import Settings
 
 from agent_workbench import presence
@@ -481,14 +479,6 @@ def test_health(prefix: str) -> None:
 
 
 # --- Rate limits ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def rate_limits(settings: Settings) -> Iterator[None]:
-    settings.RATE_LIMITS = True
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.mark.usefixtures("rate_limits")

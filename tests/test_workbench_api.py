@@ -1,13 +1,11 @@
 """What an agent can do over HTTP, call by call, and what others cannot."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.cache import cache
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -201,14 +199,6 @@ def test_agent_who_is_no_longer_active_is_out_at_once(carol: Agent) -> None:
     error_of(Api("/workbench-api", tokens["token"]).get("/agent/profile"), 401)
     refresh = {"refresh_token": tokens["refresh_token"]}
     error_of(Api("/workbench-api").post("/agent/refresh", refresh), 401)
-
-
-@pytest.fixture
-def rate_limits(settings: Settings) -> Iterator[None]:
-    settings.RATE_LIMITS = True
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.mark.usefixtures("rate_limits")

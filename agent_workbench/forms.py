@@ -1,0 +1,43 @@
+"""The forms of the two login pages, and of what may lock everybody out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from ninja.errors import Throttled
+
+from agent_workbench import access, login_limit, presence
+from agent_workbench.exceptions import NotAnAgent
+
+
+class _SlowForGuessers(AuthenticationForm):
+    def clean(self) -> dict[str, Any]:
+        username = self.cleaned_data.get("username")
+        if not username or not self.cleaned_data.get("password"):
+            # No try: Django asks for what is missing, and looks at no password.
+            return super().clean()
+        assert self.request is not None  # noqa: S101 - LoginView passes it
+        try:
+            with login_limit.attempt(self.request, username):
+                return super().clean()
+        except Throttled as error:
+            raise ValidationError(_("Too many attempts. Please wait a minute.")) from error
+
+
+class AgentLoginForm(_SlowForGuessers):
+    """The workbench's: for agents only."""
+
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        try:
+            presence.arrive(access.agent_of(user))
+        except NotAnAgent as error:
+            raise ValidationError(_("This user is not an agent.")) from error
+
+
+class StaffLoginForm(_SlowForGuessers, AdminAuthenticationForm):
+    """Django's admin's."""
