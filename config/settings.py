@@ -134,6 +134,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Realtime ---------------------------------------------------------------------------
 
 USE_REDIS_SSE = env.bool("USE_REDIS_SSE", default=True)
+# Keeps installations that share a Redis apart.
+REDIS_PREFIX = env.str("REDIS_PREFIX", default="support")
 REDIS_URLS = env.list("REDIS_URL", default=["redis://localhost:6379/0"])
 if USE_REDIS_SSE:
     CHANNEL_LAYERS = {
@@ -150,7 +152,7 @@ if USE_REDIS_SSE:
                     }
                     for url in REDIS_URLS
                 ],
-                "prefix": "support",
+                "prefix": REDIS_PREFIX,
             },
         }
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_CURSOR = re.compile(r"[0-9a-f]{8}-[0-9]{1,18}(?:~[0-9a-f]{8}-[0-9]{1,18})*", re.ASCII)
+# Epochs of 8 digits are in the cursors and the rows of earlier versions.
+_ONE = r"[0-9a-f]{8}(?:[0-9a-f]{8})?-[0-9]{1,18}"
+_CURSOR = re.compile(rf"{_ONE}(?:~{_ONE})*", re.ASCII)
 
 
 def one(epoch: str, seq: int) -> str:

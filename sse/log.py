@@ -47,13 +47,17 @@ class Row:
     barrier: bool
 
 
+def new_epoch() -> str:
+    return secrets.token_hex(8)
+
+
 def append(target: str, data: str, *, barrier: bool = False) -> Position:
     """Write an event in the caller's transaction and return the target's new position.
 
     Takes the target's row lock until the transaction ends. Without one the event is committed
     on return. `target` as sse.targets.storable gives it, `data` as sse.frames.encode does.
     """
-    advance = (target, secrets.token_hex(4))
+    advance = (target, new_epoch())
     event = (data, barrier, _stamp(timezone.now()))
     if connection.vendor == "postgresql":
         # One statement, and so one round trip where there is no transaction.
@@ -94,7 +98,7 @@ def position(target: str) -> Position:
                 ON CONFLICT (name) DO UPDATE SET last_seq = sse_target.last_seq
                 RETURNING id, epoch, last_seq
                 """,
-                [target, secrets.token_hex(4)],
+                [target, new_epoch()],
             )
             found = cursor.fetchone()
     return Position(*found)

@@ -12,7 +12,7 @@ class Target(models.Model):
     # The target's name as sse.targets.storable writes it: six characters for one at the worst.
     name = models.CharField(_("name"), max_length=1200, unique=True)
     # Random per row: a cursor from another target, or from before the row was lost, is foreign.
-    epoch = models.CharField(_("epoch"), max_length=8, unique=True)
+    epoch = models.CharField(_("epoch"), max_length=16, unique=True)
     last_seq = models.BigIntegerField(_("last sequence number"), default=0)
 
     class Meta:

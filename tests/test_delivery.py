@@ -235,7 +235,7 @@ def test_targets_are_spread_over_several_redis_servers(
 ) -> None:
     with RedisServer() as second:
         urls = f"{redis_server.url},{second.url}"
-        chatbot, workbench = services.pair(urls)
+        chatbot, workbench = services.pair(urls, REDIS_PREFIX="another")
         agent = clients.agent(workbench)
         customers = [clients.customer(chatbot) for _ in range(20)]
         streams = [customer.stream(after=customer.cursor) for customer in customers]
@@ -245,7 +245,7 @@ def test_targets_are_spread_over_several_redis_servers(
             stream.wait_for(expect.status("manual_live"))
 
         groups = [
-            server.client().pubsub_channels("*__group__sse.*")
+            server.client().pubsub_channels("another__group__sse.*")
             for server in (redis_server, second)
         ]
         assert all(groups)

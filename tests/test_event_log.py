@@ -172,6 +172,15 @@ def test_a_cursor_that_cannot_be_honoured_is_answered_by_one_reset_and_then_live
     assert live["payload"] == {"n": 3}
 
 
+def test_epochs_have_64_bits_and_earlier_ones_are_still_good(a: str) -> None:
+    epoch = enqueue_sse_message_sync(a, note(1)).split("-")[0]
+    assert len(epoch) == 16
+
+    Target.objects.filter(name=a).update(epoch="0123abcd")
+    enqueue_sse_message_sync(a, note(2))
+    assert collect(a, "0123abcd-1", 1) == [2]
+
+
 def test_a_target_whose_log_was_lost_resets_its_readers(a: str) -> None:
     async def run() -> list[str]:
         seen = []
@@ -295,7 +304,10 @@ def test_pruning_keeps_the_latest_and_forgets_the_old(a: str) -> None:
     assert log.prune(hours=0, events=100) == 5
 
 
-@given(st.dictionaries(st.from_regex(r"[0-9a-f]{8}", fullmatch=True), st.integers(0, 10**15)))
+EPOCHS = st.from_regex(r"[0-9a-f]{8}|[0-9a-f]{16}", fullmatch=True)
+
+
+@given(st.dictionaries(EPOCHS, st.integers(0, 10**15)))
 def test_cursors_of_several_targets_are_read_as_they_were_joined(at: dict[str, int]) -> None:
     joined = cursors.join(cursors.one(epoch, seq) for epoch, seq in at.items())
     assert (cursors.parse(joined) or {}) == at
