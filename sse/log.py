@@ -20,8 +20,11 @@ from sse.targets import storable
 
 # Makes the target's row or advances it, and locks it.
 _ADVANCE = """
-    INSERT INTO sse_target (name, epoch, last_seq) VALUES (%s, %s, 1)
-    ON CONFLICT (name) DO UPDATE SET last_seq = sse_target.last_seq + 1
+    INSERT INTO sse_target (name, epoch, last_seq, barrier_seq) VALUES (%s, %s, 1, %s)
+    ON CONFLICT (name) DO UPDATE SET
+        last_seq = sse_target.last_seq + 1,
+        barrier_seq = CASE WHEN excluded.barrier_seq > 0
+            THEN sse_target.last_seq + 1 ELSE sse_target.barrier_seq END
     RETURNING id, epoch, last_seq
 """
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535; small ones plan faster.
@@ -33,11 +36,13 @@ _READ_FIRST = 8
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a target's log stands: its row, its epoch, its last sequence number."""
+    """Where a target's log stands: its row, its epoch, its last sequence number, and the last
+    barrier's, where that was asked for."""
 
     target_id: int
     epoch: str
     seq: int
+    barrier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def append(target: str, data: str, *, barrier: bool = False) -> Position:
     Takes the target's row lock until the transaction ends. Without one the event is committed
     on return. `target` as sse.targets.storable gives it, `data` as sse.frames.encode does.
     """
-    advance = (target, new_epoch())
+    advance = (target, new_epoch(), int(barrier))
     event = (data, barrier, _stamp(timezone.now()))
     if connection.vendor == "postgresql":
         # One statement, and so one round trip where there is no transaction.
@@ -89,14 +94,16 @@ def append(target: str, data: str, *, barrier: bool = False) -> Position:
 def position(target: str) -> Position:
     """Where the target stands now; a target nobody wrote to yet is made, at 0."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT id, epoch, last_seq FROM sse_target WHERE name = %s", [target])
+        cursor.execute(
+            "SELECT id, epoch, last_seq, barrier_seq FROM sse_target WHERE name = %s", [target]
+        )
         found = cursor.fetchone()
         if found is None:
             cursor.execute(
                 """
                 INSERT INTO sse_target (name, epoch, last_seq) VALUES (%s, %s, 0)
                 ON CONFLICT (name) DO UPDATE SET last_seq = sse_target.last_seq
-                RETURNING id, epoch, last_seq
+                RETURNING id, epoch, last_seq, barrier_seq
                 """,
                 [target, new_epoch()],
             )

@@ -14,6 +14,8 @@ class Target(models.Model):
     # Random per row: a cursor from another target, or from before the row was lost, is foreign.
     epoch = models.CharField(_("epoch"), max_length=16, unique=True)
     last_seq = models.BigIntegerField(_("last sequence number"), default=0)
+    # The last barrier's, or 0: readers that come later must know it, too.
+    barrier_seq = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         verbose_name = _("event target")

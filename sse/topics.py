@@ -56,7 +56,7 @@ class Topic:
         self.seq = at.seq  # the last durable event in the window or before it
         self.heard = at.seq  # the last durable event known to exist
         self.floor = at.seq  # the window holds every durable event after this one
-        self.barrier = 0
+        self.barrier = at.barrier
         self.early: dict[int, Frame] = {}
         self.frames: list[Frame] = []
         self.base = 0  # how many frames have left the window so far
@@ -138,7 +138,8 @@ class Reader:
         self.topic = topic
         self.seq = seq
         self.index = index
-        self.barrier = 0
+        # A later one is met on the way.
+        self.barrier = topic.barrier if topic.barrier <= seq else 0
         # The log is asked first whether it still has what follows a client's cursor.
         self.resuming = index is None
 
@@ -310,6 +311,7 @@ class Subscription:
     def _go_live(self) -> None:
         for reader in self._readers:
             reader.seq = reader.topic.seq
+            reader.barrier = reader.topic.barrier
             reader.index = reader.topic.end
 
     def _lagging(self) -> Reader | None:

@@ -26,6 +26,7 @@ from sse.hub import get_hub
 from sse.models import Event, Target
 from sse.targets import readable, storable
 from tests.harness.waiting import wait_until
+from tests.hubs import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -216,6 +217,27 @@ def test_an_ephemeral_event_behind_a_barrier_is_not_delivered(a: str) -> None:
             return first + second + await numbers(events, 2)
 
     assert async_to_sync(run)() == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("resumed", ["at the barrier", "before it", "now"])
+def test_a_barrier_is_known_to_those_who_come_after_it(a: str, resumed: str) -> None:
+    begun = enqueue_sse_message_sync(a, note(1))
+    barrier = enqueue_sse_message_sync(a, note(2), barrier=True)
+    after = {"at the barrier": barrier, "before it": begun, "now": None}[resumed]
+
+    async def run() -> list[int]:
+        async with aclosing(subscribe_sse_events(a, after=after)) as events:
+            reading = asyncio.create_task(anext(events))
+            await until(lambda: a in get_hub().topics and get_hub().topics[a].subscriptions)
+            await enqueue_sse_message(a, note(3), durable=False, since=begun)
+            await enqueue_sse_message(a, note(4), durable=False, since=barrier)
+            await enqueue_sse_message(a, note(5))
+            found = [(await reading)["payload"]["n"]]
+            while found[-1] != 5:
+                found += await numbers(events, 1)
+            return found
+
+    assert async_to_sync(run)() == ([2, 4, 5] if resumed == "before it" else [4, 5])
 
 
 @pytest.mark.parametrize("target", ["", "x" * 201, None, 7])
