@@ -102,6 +102,6 @@ async def keep_watch(pulse: Pulse) -> None:
         pulse()
         await asyncio.sleep(WATCH_SECONDS)
         try:
-            await hub.database(note_absences)
+            await hub.database(note_absences, purpose="chores")
         except DatabaseError as error:
             logger.warning("presence cannot be kept: %s", error)

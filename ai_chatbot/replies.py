@@ -88,7 +88,7 @@ async def keep_answering(pulse: Pulse) -> None:
         try:
             if time.monotonic() - swept_at >= SWEEP_SECONDS:
                 swept_at = time.monotonic()
-                await hub.database(_sweep)
+                await hub.database(_sweep, purpose="chores")
             room = TURNS_AT_ONCE - len(running)
             for turn in await hub.database(turns.claim, room) if room else ():
                 task = hub.spawn(answer(turn), f"turn {turn.pk}")

@@ -85,6 +85,20 @@ def database(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def database_threads(**_: Any) -> list[CheckMessage]:
+    threads = sum(settings.SSE_DATABASE_THREADS.values())
+    if connection.vendor == "sqlite" or threads < settings.DATABASE_POOL_MAX:
+        return []
+    return [
+        Error(
+            f"DATABASE_POOL_MAX is {settings.DATABASE_POOL_MAX}; streams and the AI take "
+            f"{threads} connections of those, which leaves none for requests.",
+            hint=f"Set it to {threads + 1} or more; {threads + 10} is usual.",
+            id="config.E006",
+        )
+    ]
+
+
 def openai_key(**_: Any) -> list[CheckMessage]:
     if settings.AI_BACKEND != "openai" or settings.OPENAI_API_KEY:
         return []
@@ -99,4 +113,4 @@ def openai_key(**_: Any) -> list[CheckMessage]:
     ]
 
 
-ALL = (service, ai_backend, opening_hours, heartbeat, database, openai_key)
+ALL = (service, ai_backend, opening_hours, heartbeat, database, database_threads, openai_key)

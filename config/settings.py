@@ -105,6 +105,13 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------
 
+# Connections of this process at the most, those of SSE_DATABASE_THREADS included.
+DATABASE_POOL_MAX = env.int("DATABASE_POOL_MAX", default=20)
+# Threads with a connection each that serve streams and the AI; what hangs in one purpose leaves
+# the others alone. "log" reads events, "access" asks who may open a stream, "watch" writes the
+# process's sign of life, "work" is the AI's, "chores" are what nobody waits for.
+SSE_DATABASE_THREADS = {"log": 2, "access": 2, "watch": 1, "work": 3, "chores": 2}
+
 DATABASES = {
     "default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
 }
@@ -114,7 +121,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # waits for its turn (timeout) instead of failing in the middle. WAL: readers never wait.
     _database.setdefault("OPTIONS", {}).update(
         transaction_mode="IMMEDIATE",
-        timeout=20,
+        timeout=5,
         init_command=(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000; "
             # Who commits when the WAL has so many pages waits for the disk: 16 MB, not 4.
@@ -126,9 +133,11 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 elif _database["ENGINE"] == "django.db.backends.postgresql":
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": env.int("DATABASE_POOL_MIN", default=1),
-        "max_size": env.int("DATABASE_POOL_MAX", default=10),
+        "max_size": max(1, DATABASE_POOL_MAX - sum(SSE_DATABASE_THREADS.values())),
         "timeout": 10,
     }
+# What asks for a stream or an answer of the AI waits so long for the database, at the most.
+SSE_DATABASE_SECONDS = 15.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Realtime ---------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from django.conf import settings
 from django.db import Error
 
 from sse import log, metrics, processes
-from sse.database import DatabaseThreads
+from sse.database import Pools
 from sse.duties import Duty, brief
 from sse.frames import Frame
 from sse.log import Position
@@ -77,8 +77,8 @@ BATCH_EVENTS = 200
 BATCH_BYTES = 256 * 1024
 # When a thousand clients come back, live events and the hub's own reads pass between these.
 STREAMS_AT_ONCE = 8
-# Log reads of a whole process share these threads.
-DATABASE_THREADS = 2
+# Pruning a log that has grown for long takes many small transactions.
+PRUNING_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,9 @@ class Hub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.supervisor = Supervisor(loop)
         self._receiver: asyncio.Task[None] | None = None
-        self._threads = DatabaseThreads(loop, DATABASE_THREADS)
+        self.pools = Pools(
+            loop, settings.SSE_DATABASE_THREADS, seconds=settings.SSE_DATABASE_SECONDS
+        )
         self._peer_unheard = False
         self._beating = asyncio.Lock()
         self._beat_at: float | None = None
@@ -257,9 +259,23 @@ class Hub:
         if not task.cancelled() and (error := task.exception()):
             logger.error("%s failed", task.get_name(), exc_info=error)
 
-    async def database(self, work: Callable[..., T], *args: Any) -> T:
-        """Run blocking database work on one of the hub's threads."""
-        return await self._threads.run(work, *args)
+    async def database(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        purpose: str = "work",
+        seconds: float | None = None,
+    ) -> T:
+        """Run blocking database work on one of the threads for its purpose: one of
+        SSE_DATABASE_THREADS.
+
+        Raises DatabaseError once it has taken `seconds`, else SSE_DATABASE_SECONDS.
+        """
+        return await self.pools[purpose].run(work, *args, seconds=seconds)
+
+    async def read_log(self, work: Callable[..., T], *args: Any) -> T:
+        """The same for what every stream needs, and what therefore never waits for a lock."""
+        return await self.pools["log"].run(work, *args)
 
     def begin_closing(self) -> None:
         """Take no more streams, and send those that are open elsewhere, spread over time."""
@@ -279,10 +295,11 @@ class Hub:
         await self._end_tasks()
         if self.listening:
             try:
-                await asyncio.wait_for(self.database(processes.leave, self.name), 2)
-            except (Error, TimeoutError) as error:
+                leaving = self.database(processes.leave, self.name, purpose="watch", seconds=2)
+                await leaving
+            except Error as error:
                 logger.info("could not sign off in the database: %s", error)
-        self._threads.shutdown()
+        self.pools.shutdown()
 
     async def _end_tasks(self) -> None:
         for _ in range(CANCEL_ATTEMPTS):
@@ -433,7 +450,7 @@ class Hub:
                 await asyncio.sleep(delay)
             while topic.heard > topic.seq:
                 epoch, start = topic.epoch, topic.seq
-                rows = await self.database(_read_page, topic.id, start)
+                rows = await self.read_log(_read_page, topic.id, start)
                 if topic.epoch != epoch:
                     break
                 if (not rows or rows[0].seq != start + 1) and topic.seq == start:
@@ -451,7 +468,7 @@ class Hub:
 
     async def _restart(self, topic: Topic) -> None:
         """The log is not the one this topic was read from: every stream must re-read."""
-        at = await self.database(log.position, topic.name)
+        at = await self.read_log(log.position, topic.name)
         if at.epoch == topic.epoch and at.seq == topic.seq:
             topic.heard = topic.seq
             return
@@ -478,7 +495,7 @@ class Hub:
 
     async def _place(self, name: str, joining: asyncio.Future[Topic]) -> None:
         try:
-            at = await self.database(log.position, name)
+            at = await self.read_log(log.position, name)
         except Exception as error:  # noqa: BLE001 - handed to everyone who waits for the topic
             del self._joining[name]
             joining.set_exception(error)
@@ -491,7 +508,7 @@ class Hub:
 
     async def look(self, topic: Topic) -> None:
         """Ask the log how far the target really is, and read what the topic misses."""
-        at = await self.database(log.position, topic.name)
+        at = await self.read_log(log.position, topic.name)
         if at.epoch != topic.epoch:
             await self._restart(topic)
         elif at.seq > topic.seq:
@@ -551,7 +568,7 @@ class Hub:
     async def _read_page(self, topic: Topic, start: int) -> Page:
         epoch = topic.epoch
         self.counts.pages_read += 1
-        rows = await self.database(_read_page, topic.id, start)
+        rows = await self.read_log(_read_page, topic.id, start)
         size = sum(len(row.data) for row in rows)
         frames = [Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0) for row in rows]
         return Page(
@@ -601,10 +618,12 @@ class Hub:
         await self._check_positions()
 
     async def _look_around(self) -> None:
-        self._peer_unheard = await self.database(processes.any_other_unheard, self.name)
+        self._peer_unheard = await self.database(
+            processes.any_other_unheard, self.name, purpose="watch"
+        )
 
     async def _prune(self) -> None:
-        await self.database(_prune)
+        await self.database(_prune, purpose="chores", seconds=PRUNING_SECONDS)
 
     async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
@@ -721,7 +740,7 @@ class Hub:
         if not self.topics:
             return
         by_id = {topic.id: topic for topic in self.topics.values()}
-        found = await self.database(_positions, list(by_id))
+        found = await self.read_log(_positions, list(by_id))
         behind: list[Topic] = []
         for at in found:
             topic = by_id.pop(at.target_id)
@@ -741,7 +760,7 @@ class Hub:
         for start in range(0, len(topics), TOPICS_AT_ONCE):
             some = {topic.id: topic for topic in topics[start : start + TOPICS_AT_ONCE]}
             after = {topic.id: topic.seq for topic in some.values()}
-            rows = await self.database(log.read_many, after, PAGE_EVENTS * 4)
+            rows = await self.read_log(log.read_many, after, PAGE_EVENTS * 4)
             for target_id, row in rows:
                 topic = some[target_id]
                 if row.seq == topic.seq + 1:
@@ -811,6 +830,7 @@ class Hub:
             len(self.streams),
             [stream.opened for stream in arrived],
             departed,
+            purpose="watch",
         )
 
     def _revocations(self) -> None:

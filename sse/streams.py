@@ -146,7 +146,7 @@ class EventStream:
         while True:
             began = hub.loop.time()
             try:
-                grant = await hub.database(self.authorize, request)
+                grant = await hub.database(self.authorize, request, purpose="access")
             except DatabaseError as error:
                 raise _no_database(error) from error
             # A revocation that came while the right was looked up has not ended this stream,

@@ -91,6 +91,19 @@ def test_openai_needs_a_key_and_other_servers_may_not(
         assert "OPENAI_API_KEY" in messages["config.W001"].msg
 
 
+@pytest.mark.vendor("postgresql")
+@pytest.mark.parametrize(("most", "named"), [(10, True), (11, False)])
+def test_connections_must_suffice_for_streams_and_requests(
+    settings: Settings, most: int, named: bool
+) -> None:
+    assert sum(settings.SSE_DATABASE_THREADS.values()) == 10
+    settings.DATABASE_POOL_MAX = most
+    messages = found()
+    assert ("config.E006" in messages) is named
+    if named:
+        assert "DATABASE_POOL_MAX" in messages["config.E006"].msg
+
+
 @pytest.mark.parametrize("vendor", ["mysql", "oracle"])
 def test_database_that_cannot_hold_the_log(
     monkeypatch: pytest.MonkeyPatch, vendor: str

@@ -1,0 +1,168 @@
+"""Threads for database work: what hangs in one place is felt in that place only."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.utils import InterfaceError
+
+from sse import database
+from sse.database import NoDatabaseThread, Pools
+from sse.models import Target
+
+
+class Gate:
+    """Work that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self._opened = threading.Event()
+
+    def pass_through(self) -> str:
+        self.entered.release()
+        assert self._opened.wait(30)
+        return "passed"
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open()
+
+
+def scene(play: Callable[[Pools], Awaitable[None]], seconds: float = 30, **counts: int) -> None:
+    async def run() -> None:
+        pools = Pools(asyncio.get_running_loop(), counts, seconds=seconds)
+        try:
+            async with asyncio.timeout(30):
+                await play(pools)
+        finally:
+            pools.shutdown()
+
+    asyncio.run(run())
+    for thread in threading.enumerate():
+        if thread.name.startswith("sse-database"):
+            thread.join(10)
+
+
+async def entered(gate: Gate) -> None:
+    await asyncio.to_thread(gate.entered.acquire)
+
+
+def test_what_hangs_in_one_purpose_leaves_the_others_alone(gate: Gate) -> None:
+    async def play(pools: Pools) -> None:
+        hanging = [asyncio.ensure_future(pools["access"].run(gate.pass_through)) for _ in "ab"]
+        for _ in hanging:
+            await entered(gate)
+        assert await pools["log"].run(lambda: "read") == "read"
+        gate.open()
+        assert await asyncio.gather(*hanging) == ["passed", "passed"]
+
+    scene(play, log=1, access=2)
+
+
+def test_caller_hears_at_the_deadline_and_the_thread_keeps_its_place(gate: Gate) -> None:
+    async def play(pools: Pools) -> None:
+        threads = pools["log"]
+        hanging = asyncio.ensure_future(threads.run(gate.pass_through))
+        await entered(gate)
+        before = set(threading.enumerate())
+        assert threads.stuck == 0
+        with pytest.raises(DatabaseError):
+            await hanging
+        assert pools.stuck() == ["log"]
+        # Nobody else is let in while it hangs, and nobody waits for ever.
+        done: list[str] = []
+        with pytest.raises(NoDatabaseThread):
+            await threads.run(done.append, "too late", seconds=0.01)
+        assert {t for t in threading.enumerate() if "sse-database" in t.name} <= before
+        gate.open()
+        await threads.run(done.append, "after", seconds=30)
+        assert done == ["after"]
+        assert pools.stuck() == []
+
+    scene(play, seconds=0.05, log=1)
+
+
+def test_thread_that_fails_to_close_its_connection_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dies() -> None:
+        raise InterfaceError("it is gone")
+
+    async def play(pools: Pools) -> None:
+        threads = pools["log"]
+        await threads.run(int)
+        monkeypatch.setattr(database, "close_old_connections", dies)
+        for _ in range(3):
+            assert await threads.run(lambda: "read") == "read"
+
+    scene(play, log=1)
+
+
+def test_thread_that_cannot_be_given_back_its_connection_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a thread dies of, another one takes its place."""
+    monkeypatch.setattr(database, "CONNECTION_KEPT_SECONDS", 0.0)
+
+    def dies() -> None:
+        raise SystemError
+
+    async def play(pools: Pools) -> None:
+        threads = pools["log"]
+        monkeypatch.setattr(database, "_give_back", dies)
+        for _ in range(3):
+            assert await threads.run(lambda: "read") == "read"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "excepthook", lambda _: None)
+        scene(play, log=1)
+
+
+@pytest.mark.vendor("postgresql")
+@pytest.mark.django_db(transaction=True)
+def test_thread_has_a_connection_of_its_own_and_a_new_one_after_it_broke() -> None:
+    def read() -> tuple[int, object]:
+        assert Target.objects.count() == 0
+        return id(connection.connection), connection.settings_dict["OPTIONS"].get("pool")
+
+    def sever() -> None:
+        connection.ensure_connection()
+        connection.connection.close()
+
+    async def play(pools: Pools) -> None:
+        threads = pools["log"]
+        first, pool = await threads.run(read)
+        assert pool is None
+        await threads.run(sever)
+        with pytest.raises(DatabaseError):
+            await threads.run(read)
+        second, _ = await threads.run(read)
+        assert second != first
+
+    scene(play, log=1)
+
+
+def test_there_is_an_end_to_waiting_in_line(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WAITING_AT_MOST", 1)
+
+    async def play(pools: Pools) -> None:
+        hanging = asyncio.ensure_future(pools["log"].run(gate.pass_through))
+        await entered(gate)
+        in_line = asyncio.ensure_future(pools["log"].run(lambda: "in line"))
+        await asyncio.sleep(0)
+        with pytest.raises(NoDatabaseThread):
+            await pools["log"].run(lambda: "no room")
+        gate.open()
+        assert await asyncio.gather(hanging, in_line) == ["passed", "in line"]
+
+    scene(play, log=1)
