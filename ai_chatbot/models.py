@@ -11,6 +11,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from ai_chatbot.metadata import MetadataField
+
 MESSAGE_MAX_CHARACTERS = 4000
 
 
@@ -80,7 +82,7 @@ class ChatSession(models.Model):
     nickname = models.CharField(_("nickname"), max_length=100, blank=True)
     email = models.EmailField(_("email"), blank=True)
     language = models.CharField(_("language"), max_length=16, default="en")
-    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+    metadata = MetadataField(_("metadata"), default=dict, blank=True)
 
     status = models.CharField(
         _("status"), max_length=20, choices=Status, default=Status.BOT_ACTIVE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,10 +17,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ai_chatbot import metadata
 from ai_chatbot.events import stamp
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS
-
-METADATA_MAX_BYTES = 8192
 
 
 def _storable(text: str) -> str:
@@ -32,19 +30,6 @@ def _storable(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError("Half of a surrogate pair is no character.") from error
     return text
-
-
-def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
-    except (ValueError, RecursionError) as error:
-        raise ValueError("This is not JSON that can be stored.") from error
-    if size > METADATA_MAX_BYTES:
-        raise ValueError(f"At most {METADATA_MAX_BYTES} bytes of JSON.")
-    if "\\u0000" in text:
-        raise ValueError("The character NUL cannot be stored.")
-    return value
 
 
 def _email(text: str) -> str:
@@ -61,7 +46,7 @@ Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
 Content = Annotated[Line, StringConstraints(min_length=1, max_length=MESSAGE_MAX_CHARACTERS)]
 Email = Annotated[Line, AfterValidator(_email), Field(max_length=254)]
 ClientId = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Metadata = Annotated[dict[str, Any], AfterValidator(metadata.checked)]
 # Django's own encoder leaves out a fraction of zero; a client compares with the event's text.
 Moment = Annotated[
     datetime,

@@ -73,6 +73,7 @@ MIDDLEWARE = [
     # First, so that a shop's page may read errors too.
     "corsheaders.middleware.CorsMiddleware",
     "config.errors.JsonErrors",
+    "config.bodies.JsonBodies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -9,6 +9,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -170,6 +171,27 @@ def test_session_shows_its_thread_and_nothing_of_it_can_be_changed(
     assert [row["nickname"] for row in now[1]] == [row["nickname"] for row in before[1]]
     assert now[0] == before[0]
     assert now[2] == before[2]
+
+
+@pytest.mark.parametrize("levels", [11, 500, 900, 930, 950, 980])
+def test_session_with_deeply_nested_metadata_opens(
+    site: Client, data: dict[str, str], levels: int
+) -> None:
+    """As it may be stored; it does not come in any more."""
+    session = ChatSession.objects.get(name=data["pending_manual"])
+    nested = '{"a":' * levels + "1" + "}" * levels
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE ai_chatbot_chatsession SET metadata = %s WHERE id = %s",
+            [nested, session.pk],
+        )
+    page = site.get(address("change", ChatSession, session.pk))
+    assert page.status_code == 200
+    assert "nested_too_deep" in page.content.decode()
+    assert site.get(address("changelist", ChatSession)).status_code == 200
+    handoff.cancel_escalation(session.name)
+    session.refresh_from_db()
+    assert session.metadata["nested_too_deep"].replace(" ", "") == nested
 
 
 def test_sessions_and_log_cannot_be_added_by_hand(site: Client, data: dict[str, str]) -> None:

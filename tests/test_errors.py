@@ -174,6 +174,45 @@ def test_nasty_text_anywhere_in_metadata(trouble: str) -> None:
             error_of(answer, 422, "VALIDATION_ERROR")
 
 
+def nested(levels: int) -> bytes:
+    return b'{"a":' * (levels - 1) + b"{}" + b"}" * (levels - 1)
+
+
+# Python's JSON gives up at about a thousand levels, sooner the deeper its caller stands.
+LEVELS = [*range(11, 14), 100, 500, *range(700, 1010), 5000]
+
+
+def test_metadata_nested_deeper_than_ten_levels_is_refused() -> None:
+    accepted = Api("/api").post("/sessions", {"metadata": json.loads(nested(10))})
+    assert accepted.status_code == 201
+    for levels in LEVELS:
+        for within in (nested(levels), b'{"a":' + b"[" * levels + b"]" * levels + b"}"):
+            answer = Api("/api").call("POST", "/sessions", b'{"metadata": %b}' % within)
+            error = error_of(answer)
+            if levels < 500:
+                assert error["code"] == "VALIDATION_ERROR"
+                assert error["details"]["errors"][0]["field"].endswith("metadata")
+
+
+def test_text_in_metadata_is_not_taken_for_levels() -> None:
+    metadata = {'[[[[{{{{"\\': "[{" * 100 + '\\"' + "[{" * 100}
+    assert Api("/api").post("/sessions", {"metadata": metadata}).status_code == 201
+
+
+def test_metadata_of_more_than_200_keys_is_refused() -> None:
+    for size, status in ((99, 201), (100, 422)):
+        metadata = {"a": [{str(n): n for n in range(size)}, {str(n): n for n in range(100)}]}
+        answer = Api("/api").post("/sessions", {"metadata": metadata})
+        assert answer.status_code == status
+
+
+def test_nested_value_where_a_text_is_expected(callers: Both) -> None:
+    at = callers.visitor.at("/messages")
+    for levels in LEVELS:
+        body = b'{"client_id": "1", "content": %b}' % nested(levels)
+        error_of(callers.visitor.call("POST", at, body))
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("value", NASTY_QUERIES, ids=lambda value: value[:30])
 def test_nasty_value_in_any_query_parameter(prefix: str, value: str, callers: Both) -> None:
@@ -227,7 +266,18 @@ def test_wrong_content_type(prefix: str, content_type: str, callers: Both) -> No
             for body in (b"--x\r\nhello", b"content=hello"):
                 address = callers.fill(path)
                 api = callers.of(prefix)
-                error_of(api.call(method, address, body, content_type=content_type))
+                answer = api.call(method, address, body, content_type=content_type)
+                if content_type.startswith("application/json"):
+                    error_of(answer)
+                else:
+                    error_of(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
+def test_call_without_a_body_needs_no_content_type(content_type: str, callers: Both) -> None:
+    address = callers.visitor.at("/close")
+    answer = callers.visitor.call("POST", address, content_type=content_type)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
