@@ -1,6 +1,7 @@
 """What the server runs: event streams straight to their consumers, the rest to Django."""
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -33,4 +34,13 @@ if not settings.SERVES_CHATBOT:
 # What is no stream is Django's. (An ASGI application stands where Django expects a view.)
 streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
 
-application = Server(ProtocolTypeRouter({"http": URLRouter(streams)}), work=work)
+
+async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
+    """There are none here: the handshake is answered 403."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+application = Server(
+    ProtocolTypeRouter({"http": URLRouter(streams), "websocket": refuse_websocket}), work=work
+)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from sse import servers
 from sse.hub import Hub, get_hub, serve_on
 from sse.streams import going_away, refuse
 from sse.supervisor import Work
@@ -71,6 +72,8 @@ class Server:
         self.application = application
         self.work = work
         self._hub: Hub | None = None
+        servers.leave_out_queries()
+        servers.leave_bodies_alone()
         if "daphne.server" in sys.modules:
             self._hang_on_reactor()
 

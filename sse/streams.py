@@ -122,7 +122,6 @@ class EventStream:
         request = _read(scope)
         allowed = _cors(request.headers)
         transport = behind(send)
-        transport.hide_query()
         try:
             _check_host(request.headers)
             if scope["method"] == "OPTIONS":

@@ -1,9 +1,8 @@
 """What the ASGI interface hides and a stream has to know of its connection.
 
 daphne's `send` never waits: bytes for a client that has stopped reading pile up in the
-transport. uvicorn's waits, but for ever. Both print the request's query, and with it the token,
-into their access logs. So the transport is looked up behind `send`; where a server is not
-known, its own flow control has to do.
+transport. uvicorn's waits, but for ever. So the transport is looked up behind `send`; where a
+server is not known, its own flow control has to do.
 """
 
 from __future__ import annotations
@@ -32,9 +31,6 @@ class Transport:
 
     def abort(self) -> None:
         """Drop the connection at once, with what was not read of it."""
-
-    def hide_query(self) -> None:
-        """Keep the query out of the server's log."""
 
     def handle(self) -> socket.socket | None:
         return None
@@ -99,9 +95,6 @@ class DaphneTransport(Transport):
         if connection is not None:
             connection.abortConnection()
 
-    def hide_query(self) -> None:
-        self._request.uri = self._request.uri.partition(b"?")[0]
-
     def handle(self) -> socket.socket | None:
         connection = self._connection
         found: socket.socket | None = None if connection is None else connection.getHandle()
@@ -133,9 +126,6 @@ class UvicornTransport(Transport):
 
     def abort(self) -> None:
         self._cycle.transport.abort()
-
-    def hide_query(self) -> None:
-        self._cycle.scope["query_string"] = b""
 
     def handle(self) -> socket.socket | None:
         wrapped = self._cycle.transport.get_extra_info("socket")
