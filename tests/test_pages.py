@@ -286,6 +286,23 @@ def test_second_agent_learns_who_has_the_conversation(pages: Pages, shop: Servic
     expect_same_threads(customer, bob, 6)
 
 
+@pytest.mark.parametrize("name", ["%E0%A4%A", "%", "a%2Fb", "queue", "x" * 70])
+def test_address_of_no_conversation_does_not_stop_the_console(
+    pages: Pages, shop: Service, name: str
+) -> None:
+    pages.allow(r"status of 4\d\d")
+    console = open_console(pages, shop)
+    console.goto(f"{shop.base_url}/workbench/#{name}")
+    console.reload()
+    expect(console.get_by_text("There is no such conversation.")).to_be_visible()
+    with httpx.Client(base_url=shop.api_url) as api:
+        created = api.post("/sessions", json={}).json()
+        token = {"Authorization": f"Bearer {created['token']}"}
+        api.post(f"/sessions/{created['session_name']}/escalate", headers=token)
+        expect(in_list(console, created["session_name"])).to_be_visible()
+        api.post(f"/sessions/{created['session_name']}/close", headers=token)
+
+
 def test_message_that_cannot_be_sent_is_kept_and_sent_once(
     pages: Pages, scripted: Service
 ) -> None:

@@ -186,10 +186,12 @@ export class Desk {
     try {
       const asOf = this.#revision(name);
       const state = await this.api.state(name);
-      this.dispatch({ type: "state", name, state, asOf, fresh });
+      // A name from the address bar may lead elsewhere: /sessions/queue answers as well.
+      if (state.session_name === name) this.dispatch({ type: "state", name, state, asOf, fresh });
+      else this.dispatch({ type: "missing", name });
     } catch (error) {
       if (error.passing === undefined) throw error;
-      if (error.status === 404) this.dispatch({ type: "missing", name });
+      if ([404, 422].includes(error.status)) this.dispatch({ type: "missing", name });
     } finally {
       this.reading.delete(name);
     }
@@ -308,5 +310,10 @@ export class Desk {
 }
 
 function nameInHash() {
-  return decodeURIComponent(location.hash.slice(1)) || null;
+  const hash = location.hash.slice(1);
+  try {
+    return decodeURIComponent(hash) || null;
+  } catch {
+    return hash; // typed or cut off: it is no conversation, and is said to be none
+  }
 }
