@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, UserChangeForm
 from django.core.exceptions import ValidationError
+from django.forms import ModelForm
 from django.utils.translation import gettext as _
 from ninja.errors import Throttled
 
-from agent_workbench import access, login_limit, presence
+from agent_workbench import access, accounts, login_limit, presence
 from agent_workbench.exceptions import NotAnAgent
+from agent_workbench.models import Role
 
 
 class _SlowForGuessers(AuthenticationForm):
@@ -41,3 +43,20 @@ class AgentLoginForm(_SlowForGuessers):
 
 class StaffLoginForm(_SlowForGuessers, AdminAuthenticationForm):
     """Django's admin's."""
+
+
+class AgentForm(ModelForm):  # type: ignore[type-arg]
+    def clean_role(self) -> str:
+        role: str = self.cleaned_data["role"]
+        if self.instance.pk and self.initial["role"] == Role.ADMIN != role:
+            accounts.check_administrator_remains(self.instance.user)
+        return role
+
+
+class AccountForm(UserChangeForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or self.cleaned_data
+        needed = ("is_active", "is_staff", "is_superuser")
+        if not all(cleaned.get(name, True) for name in needed):
+            accounts.check_administrator_remains(self.instance)
+        return cleaned

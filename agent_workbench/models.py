@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -27,6 +29,12 @@ class PresenceStatus(models.TextChoices):
 class AgentQuerySet(models.QuerySet["Agent"]):
     def active(self) -> AgentQuerySet:
         return self.filter(user__is_active=True)
+
+    def update(self, **fields: Any) -> int:
+        """Not of roles: what comes and goes with a role hangs on `Agent.save`."""
+        if "role" in fields:
+            raise TypeError("Change a role by saving the agent.")
+        return super().update(**fields)
 
 
 class Agent(models.Model):
@@ -52,6 +60,9 @@ class Agent(models.Model):
     status_chosen = models.BooleanField(default=False, editable=False)
     seen_at = models.DateTimeField(_("last seen"), null=True, blank=True, editable=False)
 
+    # What is stored while it is being saved; None: nothing yet.
+    former_role: str | None
+
     objects = AgentQuerySet.as_manager()
 
     class Meta:
@@ -67,6 +78,11 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.display_name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Together with what a changed role brings; see agent_workbench.signals."""
+        with transaction.atomic():
+            super().save(*args, **kwargs)
 
     @property
     def username(self) -> str:
@@ -93,11 +109,17 @@ class AgentTokenQuerySet(models.QuerySet["AgentToken"]):
 
 
 class AgentToken(models.Model):
-    """A bearer token of an API client, stored as a digest."""
+    """A bearer token of an API client, stored as a digest.
+
+    Those that come from one login, each refreshed from the one before, are a family. At most
+    one pair of it is good, and none after its end.
+    """
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="tokens")
     kind = models.CharField(max_length=7, choices=TokenKind)
     digest = models.CharField(max_length=64, unique=True)
+    family = models.CharField(max_length=64, blank=True, db_index=True)
+    family_ends_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)
 

@@ -1,5 +1,5 @@
-"""Who logs out, gets another password, is deactivated or deleted loses open streams at once, in
-every process."""
+"""Who logs out, gets another password or role, is deactivated or deleted loses open streams at
+once, in every process; and what a role lets a user do follows the role, whoever changes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
-from agent_workbench import tokens
+from agent_workbench import accounts, tokens
 from agent_workbench.models import Agent
 
 
@@ -43,6 +43,22 @@ def end_access_by_old_password(
         tokens.end_all(agent)
 
 
+@receiver(pre_save, sender=Agent, dispatch_uid="agent_workbench.former_role")
+def note_former_role(
+    instance: Agent, update_fields: Collection[str] | None = None, **_: Any
+) -> None:
+    instance.former_role = instance.role
+    if update_fields is None or "role" in update_fields:
+        known = Agent.objects.filter(pk=instance.pk)
+        instance.former_role = known.values_list("role", flat=True).first()
+
+
+@receiver(post_save, sender=Agent, dispatch_uid="agent_workbench.role")
+def follow_role(instance: Agent, raw: bool = False, **_: Any) -> None:
+    if not raw and instance.former_role != instance.role:
+        accounts.follow_role(instance, instance.former_role)
+
+
 @receiver(pre_delete, sender=Agent, dispatch_uid="agent_workbench.deleted")
 def end_access_of_deleted_agent(instance: Agent, **_: Any) -> None:
-    tokens.end_all(instance)
+    accounts.leave(instance)

@@ -1,11 +1,17 @@
-"""Bearer tokens of agents' API clients: random, stored as digests, ended by logout."""
+"""Bearer tokens of agents' API clients: random, stored as digests, ended by logout.
+
+A refresh token is good once. It names its family by a secret, which whoever has had one of the
+family's refresh tokens knows: one that names a family and is not its present one is an old one.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from agent_workbench.models import Agent, AgentToken, TokenKind
@@ -13,7 +19,11 @@ from ai_chatbot import tokens
 from ai_chatbot.exceptions import InvalidToken
 from sse.revocation import revoke_streams
 
+logger = logging.getLogger(__name__)
+
 LIFETIMES = {TokenKind.ACCESS: timedelta(hours=12), TokenKind.REFRESH: timedelta(days=14)}
+# From the login, however often it is refreshed.
+FAMILY_LIFETIME = timedelta(days=30)
 
 
 def stream_subject(agent: Agent) -> str:
@@ -23,32 +33,70 @@ def stream_subject(agent: Agent) -> str:
 
 @transaction.atomic
 def issue(agent: Agent) -> dict[str, Any]:
-    """A new pair: `{token, expires_in (seconds), refresh_token}`."""
+    """The first pair of a login: `{token, expires_in (seconds), refresh_token}`."""
     AgentToken.objects.filter(expires_at__lte=timezone.now()).delete()
-    return {
-        "token": _new(agent, TokenKind.ACCESS),
-        "expires_in": int(LIFETIMES[TokenKind.ACCESS].total_seconds()),
-        "refresh_token": _new(agent, TokenKind.REFRESH),
-    }
+    return _pair(agent, tokens.new(), timezone.now() + FAMILY_LIFETIME)
 
 
 def agent_for(token: str) -> Agent:
     """The agent whose access token this is. Raises InvalidToken."""
-    return _find(token, TokenKind.ACCESS).agent
+    found = (
+        AgentToken.objects.valid()
+        .select_related("agent__user")
+        .filter(kind=TokenKind.ACCESS, digest=tokens.digest(token))
+        .first()
+    )
+    if found is None:
+        raise InvalidToken
+    return found.agent
+
+
+def refresh(refresh_token: str) -> tuple[Agent, dict[str, Any]]:
+    """Exchange a refresh token for a new pair; the old pair is void.
+
+    Raises InvalidToken. For a token that was exchanged before, the whole family is void then,
+    since one of the two who have it stole it. Of requests with one token that are under way at
+    the same time one succeeds, and the others void nothing.
+    """
+    exchanged = _exchange(refresh_token, asked_at=timezone.now())
+    if exchanged is None:
+        raise InvalidToken
+    return exchanged
 
 
 @transaction.atomic
-def refresh(refresh_token: str) -> tuple[Agent, dict[str, Any]]:
-    """Exchange a refresh token, which is good once, for a new pair. Raises InvalidToken."""
-    found = _find(refresh_token, TokenKind.REFRESH)
-    if not AgentToken.objects.filter(pk=found.pk).delete()[0]:
-        raise InvalidToken
-    return found.agent, issue(found.agent)
+def _exchange(refresh_token: str, *, asked_at: datetime) -> tuple[Agent, dict[str, Any]] | None:
+    secret = refresh_token.partition(".")[0]
+    family = tokens.digest(secret)
+    refreshing = AgentToken.objects.filter(kind=TokenKind.REFRESH)
+    mine = Q(digest=tokens.digest(refresh_token))
+    of_agent = refreshing.filter(mine | Q(family=family)).values("agent")[:1]
+    # One at a time for each agent.
+    agent = Agent.objects.select_for_update().filter(pk__in=of_agent).first()
+    if agent is None:
+        return None
+    found = refreshing.filter(mine).valid().first()
+    if found is None:
+        present = refreshing.filter(family=family).first()
+        if present is not None and present.created_at <= asked_at:
+            logger.warning("agent %s: a refresh token came twice, its login is void", agent.pk)
+            AgentToken.objects.filter(family=family).delete()
+            end_streams(agent)
+        return None
+    if found.family:
+        AgentToken.objects.filter(family=found.family).delete()
+    else:
+        # Of a time before families: it begins one.
+        found.delete()
+        secret = tokens.new()
+    return agent, _pair(agent, secret, found.family_ends_at or timezone.now() + FAMILY_LIFETIME)
 
 
 @transaction.atomic
 def end_all(agent: Agent) -> None:
     """Make the agent's tokens void and end the agent's open streams, in every process."""
+    # So that none comes into being meanwhile.
+    Agent.objects.select_for_update().filter(pk=agent.pk).first()
     agent.tokens.all().delete()
     end_streams(agent)
 
@@ -58,26 +106,23 @@ def end_streams(agent: Agent) -> None:
     revoke_streams(stream_subject(agent))
 
 
-def _new(agent: Agent, kind: TokenKind) -> str:
-    token = tokens.new()
-    AgentToken.objects.create(
-        agent=agent,
-        kind=kind,
-        digest=tokens.digest(token),
-        expires_at=timezone.now() + LIFETIMES[kind],
+def _pair(agent: Agent, secret: str, family_ends_at: datetime) -> dict[str, Any]:
+    now = timezone.now()
+    pair = {TokenKind.ACCESS: tokens.new(), TokenKind.REFRESH: f"{secret}.{tokens.new()}"}
+    ends = {kind: min(now + LIFETIMES[kind], family_ends_at) for kind in pair}
+    AgentToken.objects.bulk_create(
+        AgentToken(
+            agent=agent,
+            kind=kind,
+            digest=tokens.digest(token),
+            family=tokens.digest(secret),
+            family_ends_at=family_ends_at,
+            expires_at=ends[kind],
+        )
+        for kind, token in pair.items()
     )
-    return token
-
-
-def _find(token: str, kind: TokenKind) -> AgentToken:
-    found = (
-        AgentToken.objects.valid()
-        .select_related("agent__user")
-        .filter(kind=kind, digest=tokens.digest(token))
-        .first()
-        if token
-        else None
-    )
-    if found is None:
-        raise InvalidToken
-    return found
+    return {
+        "token": pair[TokenKind.ACCESS],
+        "expires_in": int((ends[TokenKind.ACCESS] - now).total_seconds()),
+        "refresh_token": pair[TokenKind.REFRESH],
+    }

@@ -12,6 +12,7 @@ from pytest_django import Settings
 from agent_workbench import accounts, login_limit
 from agent_workbench.models import LoginTries
 from tests.cookie_client import CookieClient
+from tests.harness.client import Clients
 from tests.harness.services import Service, Services
 from tests.in_process import Api, browser, error_of
 
@@ -219,3 +220,21 @@ def test_guesses_at_once_at_the_admin_are_counted_alike(processes: list[Service]
         pages = list(threads.map(guess, range(20)))
     assert sum("Too many attempts" in page for page in pages) == 15
     assert sum("Please enter the correct" in page for page in pages) == 5
+
+
+def test_of_twelve_refreshes_at_once_with_one_token_one_succeeds(
+    processes: list[Service], clients: Clients
+) -> None:
+    bob = clients.agent(processes[0], "bob")
+    at_once = Barrier(12)
+
+    def refresh(number: int) -> int:
+        body = {"refresh_token": bob.login["refresh_token"]}
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            at_once.wait(30)
+            url = f"{processes[number % 2].workbench_url}/agent/refresh"
+            return client.post(url, json=body).status_code
+
+    with ThreadPoolExecutor(12) as threads:
+        assert sorted(threads.map(refresh, range(12))) == [200] + [401] * 11
+    assert bob.http.get("/agent/profile").status_code == 401

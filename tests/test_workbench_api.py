@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from agent_workbench import accounts
+from agent_workbench import tokens as agent_tokens
 from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession
@@ -123,20 +124,99 @@ def test_login_needs_both_fields(body: Json) -> None:
     error_of(Api("/workbench-api").post("/agent/login", body), 422, "VALIDATION_ERROR")
 
 
-def test_refresh_token_is_good_once(carol: Agent) -> None:
+def refreshed(refresh_token: str) -> Any:
+    return Api("/workbench-api").post("/agent/refresh", {"refresh_token": refresh_token})
+
+
+def opens(token: str) -> bool:
+    answer = Api("/workbench-api", token).get("/agent/profile")
+    if answer.status_code != 200:
+        error_of(answer, 401, "INVALID_TOKEN")
+    return answer.status_code == 200
+
+
+def test_refreshing_gives_a_new_pair_and_voids_the_old_one(carol: Agent) -> None:
     first = log_in().json()
-    anyone = Api("/workbench-api")
-    second = anyone.post("/agent/refresh", {"refresh_token": first["refresh_token"]})
-    assert second.status_code == 200
-    body = second.json()
-    assert body["agent"]["username"] == "carol"
-    assert body["token"] != first["token"]
-    for token in (first["token"], body["token"]):
-        assert Api("/workbench-api", token).get("/agent/profile").status_code == 200
-    again = anyone.post("/agent/refresh", {"refresh_token": first["refresh_token"]})
-    error_of(again, 401, "INVALID_TOKEN")
-    third = anyone.post("/agent/refresh", {"refresh_token": body["refresh_token"]})
-    assert third.status_code == 200
+    answer = refreshed(first["refresh_token"])
+    assert answer.status_code == 200
+    second = answer.json()
+    assert second["agent"]["username"] == "carol"
+    assert second["expires_in"] == 12 * 3600
+    assert (opens(first["token"]), opens(second["token"])) == (False, True)
+    third = refreshed(second["refresh_token"]).json()
+    assert (opens(second["token"]), opens(third["token"])) == (False, True)
+    assert AgentToken.objects.count() == 2
+    assert not events_of(CONTROL, "revoke")
+
+
+@pytest.mark.parametrize("age", [1, 3], ids=["the last", "an older one"])
+def test_refresh_token_used_again_voids_all_of_its_login(carol: Agent, age: int) -> None:
+    other = log_in().json()
+    pairs = [log_in().json()]
+    for _ in range(3):
+        pairs.append(refreshed(pairs[-1]["refresh_token"]).json())
+    error_of(refreshed(pairs[-1 - age]["refresh_token"]), 401, "INVALID_TOKEN")
+    assert not opens(pairs[-1]["token"])
+    error_of(refreshed(pairs[-1]["refresh_token"]), 401, "INVALID_TOKEN")
+    assert [revoked["payload"]["subject"] for revoked in events_of(CONTROL, "revoke")] == [
+        f"agent:{carol.pk}"
+    ]
+    # Another login of the same agent is none of its family.
+    assert opens(other["token"])
+    assert refreshed(other["refresh_token"]).status_code == 200
+
+
+def test_request_that_came_second_by_a_hair_voids_nothing(
+    carol: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double click, say: both were under way before either was done."""
+    pair, first = log_in().json(), []
+    exchange = agent_tokens._exchange
+
+    def overtaken(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(agent_tokens, "_exchange", exchange)
+        first.append(refreshed(pair["refresh_token"]).json())
+        return exchange(*args, **kwargs)
+
+    monkeypatch.setattr(agent_tokens, "_exchange", overtaken)
+    error_of(refreshed(pair["refresh_token"]), 401, "INVALID_TOKEN")
+    assert opens(first[0]["token"])
+    assert refreshed(first[0]["refresh_token"]).status_code == 200
+
+
+def test_made_up_refresh_token_voids_nothing(carol: Agent) -> None:
+    pair = log_in().json()
+    secret, _, rest = pair["refresh_token"].partition(".")
+    for nonsense in ("", ".", rest, f".{rest}", f"x{secret}.{rest}", pair["token"], "x" * 200):
+        error_of(refreshed(nonsense), 401, "INVALID_TOKEN")
+    assert opens(pair["token"])
+
+
+def test_login_ends_however_often_it_is_refreshed(carol: Agent) -> None:
+    pair = log_in().json()
+    soon = timezone.now() + timedelta(hours=1)
+    AgentToken.objects.update(family_ends_at=soon)
+    pair = refreshed(pair["refresh_token"]).json()
+    assert 3500 < pair["expires_in"] <= 3600
+    assert set(AgentToken.objects.values_list("family_ends_at", "expires_at")) == {(soon, soon)}
+    AgentToken.objects.update(expires_at=timezone.now())
+    error_of(refreshed(pair["refresh_token"]), 401, "INVALID_TOKEN")
+    assert not opens(pair["token"])
+
+
+def test_login_is_good_for_thirty_days(carol: Agent) -> None:
+    log_in()
+    (end,) = set(AgentToken.objects.values_list("family_ends_at", flat=True))
+    assert timedelta(days=29) < end - timezone.now() <= timedelta(days=30)
+
+
+def test_refresh_token_of_a_time_before_families_is_exchanged(carol: Agent) -> None:
+    pair = log_in().json()
+    AgentToken.objects.update(family="", family_ends_at=None)
+    later = refreshed(pair["refresh_token"])
+    assert later.status_code == 200
+    assert opens(later.json()["token"])
+    error_of(refreshed(pair["refresh_token"]), 401, "INVALID_TOKEN")
 
 
 def test_tokens_are_good_for_their_own_purpose_only(carol: Agent) -> None:

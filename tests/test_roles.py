@@ -1,0 +1,214 @@
+"""What an agent may do in the admin follows the role, and one administrator stays."""
+
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission, User
+from django.db import transaction
+from django.test import Client
+from pytest_django import Settings
+
+from agent_workbench import accounts, tokens
+from agent_workbench.models import Agent, Role
+from sse.targets import CONTROL
+from tests.in_process import Api, browser, events_of
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct horse battery"
+LAST = "This is the last administrator. Make somebody else one first."
+
+
+@pytest.fixture
+def chief(settings: Settings) -> Agent:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return accounts.create_agent("chief", PASSWORD, role=Role.ADMIN)
+
+
+@pytest.fixture
+def carol(chief: Agent) -> Agent:
+    return accounts.create_agent("carol", PASSWORD)
+
+
+def flags(agent: Agent) -> tuple[bool, bool]:
+    user = get_user_model().objects.get(pk=agent.user_id)
+    assert user.is_staff == user.is_superuser
+    return user.is_staff, user.is_superuser
+
+
+def site_of(agent: Agent) -> Client:
+    client = browser()
+    client.force_login(agent.user)
+    return client
+
+
+def edit_role(site: Client, agent: Agent, role: str) -> Any:
+    form = {"user": agent.user_id, "display_name": "x", "role": role, "max_sessions": "5"}
+    return site.post(f"/admin/agent_workbench/agent/{agent.pk}/change/", form)
+
+
+def test_only_administrators_use_djangos_admin(chief: Agent, carol: Agent) -> None:
+    assert flags(chief) == (True, True)
+    assert flags(carol) == (False, False)
+    assert site_of(chief).get("/admin/").status_code == 200
+    assert site_of(carol).get("/admin/").status_code == 302
+
+
+def test_role_changed_in_the_admin_changes_what_the_user_may(
+    chief: Agent, carol: Agent
+) -> None:
+    site, hers = site_of(chief), site_of(carol)
+    assert edit_role(site, carol, "admin").status_code == 302
+    assert flags(carol) == (True, True)
+    assert hers.get("/admin/auth/user/").status_code == 200
+    assert edit_role(site, carol, "agent").status_code == 302
+    assert flags(carol) == (False, False)
+    assert hers.get("/admin/auth/user/").status_code == 302
+
+
+@pytest.mark.parametrize("how", [{}, {"update_fields": ["role"]}], ids=str)
+def test_role_changed_by_saving_it_changes_what_the_user_may(
+    carol: Agent, how: dict[str, Any]
+) -> None:
+    carol.role = Role.ADMIN
+    carol.save(**how)
+    assert flags(carol) == (True, True)
+    again = Agent.objects.get(pk=carol.pk)
+    again.role = Role.AGENT
+    again.save(**how)
+    assert flags(carol) == (False, False)
+
+
+def test_roles_are_not_changed_behind_the_users_backs(carol: Agent) -> None:
+    with pytest.raises(TypeError, match="role"):
+        Agent.objects.filter(pk=carol.pk).update(role=Role.ADMIN)
+    carol.role = Role.ADMIN
+    with pytest.raises(TypeError, match="role"), transaction.atomic():
+        Agent.objects.bulk_update([carol], ["role"])
+    assert flags(carol) == (False, False)
+    Agent.objects.update(max_sessions=9)
+    carol.refresh_from_db()
+    assert (carol.role, carol.max_sessions) == ("agent", 9)
+
+
+@pytest.mark.parametrize("role", ["admin", "agent"])
+def test_changed_role_ends_tokens_and_streams(chief: Agent, carol: Agent, role: str) -> None:
+    agent = carol if role == "admin" else chief
+    spare = accounts.create_agent("spare", PASSWORD, role=Role.ADMIN)
+    pair = tokens.issue(agent)
+    edit_role(site_of(spare), agent, role)
+    assert Api("/workbench-api", pair["token"]).get("/agent/profile").status_code == 401
+    refresh = {"refresh_token": pair["refresh_token"]}
+    assert Api("/workbench-api").post("/agent/refresh", refresh).status_code == 401
+    assert f"agent:{agent.pk}" in [e["payload"]["subject"] for e in events_of(CONTROL)]
+
+
+def test_other_changes_of_an_agent_end_nothing(chief: Agent, carol: Agent) -> None:
+    pair = tokens.issue(carol)
+    assert edit_role(site_of(chief), carol, "agent").status_code == 302
+    assert Api("/workbench-api", pair["token"]).get("/agent/profile").status_code == 200
+
+
+def test_profile_of_a_superuser_takes_nothing_from_them(chief: Agent) -> None:
+    root = get_user_model().objects.create_superuser("root")
+    agent = Agent.objects.create(user=root, display_name="Root")
+    assert flags(agent) == (True, True)
+
+
+def test_deleted_administrator_is_none_in_djangos_admin_either(chief: Agent) -> None:
+    other = accounts.create_agent("other", PASSWORD, role=Role.ADMIN)
+    other.delete()
+    assert flags(other) == (False, False)
+    # The last one's account is left as it is, so that the admin is not locked for good.
+    chief.delete()
+    assert flags(chief) == (True, True)
+
+
+# --- The last administrator -------------------------------------------------------------
+
+
+def test_last_administrator_cannot_be_demoted(chief: Agent, carol: Agent) -> None:
+    site = site_of(chief)
+    page = edit_role(site, chief, "agent")
+    assert page.status_code == 200
+    assert LAST in unescape(page.content.decode())
+    assert flags(chief) == (True, True)
+    assert Agent.objects.get(pk=chief.pk).role == "admin"
+    edit_role(site, carol, "admin")
+    assert edit_role(site, chief, "agent").status_code == 302
+    assert flags(chief) == (False, False)
+
+
+def account_form(user: User, **changes: str) -> dict[str, str]:
+    form = {
+        "username": user.username,
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }
+    return {name: value for name, value in (form | changes).items() if value}
+
+
+@pytest.mark.parametrize("taken", ["is_active", "is_staff", "is_superuser"])
+def test_last_administrator_cannot_be_shut_out(chief: Agent, carol: Agent, taken: str) -> None:
+    site, url = site_of(chief), f"/admin/auth/user/{chief.user_id}/change/"
+    form = account_form(chief.user, **{taken: ""})
+    page = site.post(url, form)
+    assert page.status_code == 200
+    assert LAST in unescape(page.content.decode())
+    assert flags(chief) == (True, True)
+    # Somebody who is deactivated is no other administrator.
+    gone = accounts.create_agent("gone", PASSWORD, role=Role.ADMIN)
+    gone.user.is_active = False
+    gone.user.save()
+    assert site.post(url, form).status_code == 200
+    edit_role(site, carol, "admin")
+    assert site.post(url, form).status_code == 302
+    chief.user.refresh_from_db()
+    assert not getattr(chief.user, taken)
+
+
+def test_last_administrators_cannot_be_deleted(chief: Agent) -> None:
+    other = accounts.create_agent("other", PASSWORD, role=Role.ADMIN)
+    site = site_of(chief)
+    form = {
+        "action": "delete_selected",
+        "_selected_action": [chief.user_id, other.user_id],
+        "post": "yes",
+    }
+    page = site.post("/admin/auth/user/", form)
+    assert "The last administrator" in page.content.decode()
+    assert get_user_model().objects.count() == 2
+    url = f"/admin/auth/user/{other.user_id}/delete/"
+    assert site.post(url, {"post": "yes"}).status_code == 302
+    page = site.post(f"/admin/auth/user/{chief.user_id}/delete/", {"post": "yes"})
+    assert "The last administrator" in page.content.decode()
+    assert get_user_model().objects.get().username == "chief"
+
+
+def test_staff_who_are_no_administrators_give_no_roles(carol: Agent) -> None:
+    carol.user.is_staff = True
+    carol.user.save()
+    carol.user.user_permissions.set(
+        Permission.objects.filter(codename__in=["change_agent", "add_agent", "view_user"])
+    )
+    site = site_of(carol)
+    assert edit_role(site, carol, "admin").status_code == 302
+    added = get_user_model().objects.create_user("added")
+    form = {"user": added.pk, "display_name": "x", "role": "admin", "max_sessions": "5"}
+    assert site.post("/admin/agent_workbench/agent/add/", form).status_code == 302
+    assert [agent.role for agent in Agent.objects.filter(user__in=[added, carol.user])] == [
+        "agent",
+        "agent",
+    ]
+
+
+def test_profile_stays_its_users(chief: Agent, carol: Agent) -> None:
+    form = {"user": carol.user_id, "display_name": "x", "role": "admin", "max_sessions": "5"}
+    carol.delete()
+    site_of(chief).post(f"/admin/agent_workbench/agent/{chief.pk}/change/", form)
+    assert Agent.objects.get(pk=chief.pk).user_id == chief.user_id
