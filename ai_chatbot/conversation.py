@@ -84,9 +84,14 @@ def write_as_agent(
 
 @transaction.atomic
 def stop_reply(session_name: str) -> ChatSession:
-    """Stop the AI's answer, if one is being written; what was shown is kept."""
+    """Stop the AI's answer, if one is owed; what was shown is kept.
+
+    What the customer wrote while it was being given is still answered.
+    """
     session = handoff.lock(session_name)
-    turns.abort_active(session, "stopped")
+    unanswered = turns.stop(session)
+    if unanswered is not None:
+        replies.owe(session, unanswered)
     return session
 
 

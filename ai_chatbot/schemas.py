@@ -129,6 +129,7 @@ class SessionState(Schema):
     agent: PersonOut | None
     queue: QueueOut | None
     reply: ReplyOut | None
+    awaiting_reply: bool
     messages: list[MessageOut]
     cursor: str
     created_at: Moment

@@ -29,6 +29,7 @@ def state(session_name: str, *targets: str) -> dict[str, Any]:
         "agent": events.person(session.agent_id, session.agent_name),
         "queue": waiting.place_of(session),
         "reply": turns.shown(session),
+        "awaiting_reply": turns.owed(session),
         "messages": [events.message_json(message) for message in reversed(latest)],
         "cursor": cursor,
         "created_at": session.created_at,

@@ -30,7 +30,7 @@ class TurnLost(Exception):
 
 def request(session: ChatSession, question: Message, *, attempt: int = 1) -> bool:
     """Owe the customer an answer, under the session's lock; False if one is owed already."""
-    if session.turns.filter(state__in=ACTIVE).exists():
+    if owed(session):
         return False
     ReplyTurn.objects.create(
         session=session,
@@ -70,6 +70,7 @@ def conversation(turn: ReplyTurn) -> tuple[Conversation, Message]:
     while thread and thread[-1].role != MessageRole.USER:
         thread.pop()
     lines = tuple(Line(message.role, message.content) for message in thread)
+    turn.question = thread[-1]
     return Conversation(turn.session.name, turn.session.language, lines), thread[-1]
 
 
@@ -78,7 +79,7 @@ def start(turn: ReplyTurn) -> None:
     """Announce the answer. Raises TurnLost."""
     session = _lock(turn)
     turn.started_cursor = events.reply_started(session, turn.reply_id)
-    turn.save(update_fields=["started_cursor"])
+    turn.save(update_fields=["started_cursor", "question"])
 
 
 def extend(turn: ReplyTurn, text: str = "") -> None:
@@ -144,6 +145,26 @@ def abort_active(session: ChatSession, reason: str) -> bool:
         return False
     _abort(session, turn, reason)
     return True
+
+
+def stop(session: ChatSession) -> Message | None:
+    """End the answer at the customer's wish, under the session's lock.
+
+    Returns the last of what the customer wrote while it was being given, which is still owed
+    an answer.
+    """
+    turn = session.turns.select_for_update().filter(state__in=ACTIVE).first()
+    if turn is None:
+        return None
+    _abort(session, turn, "stopped")
+    if not turn.started_cursor:
+        return None
+    return session.messages.filter(role=MessageRole.USER, pk__gt=turn.question_id).last()
+
+
+def owed(session: ChatSession) -> bool:
+    """Whether the customer may wait for an answer of the AI."""
+    return session.turns.filter(state__in=ACTIVE).exists()
 
 
 def shown(session: ChatSession) -> dict[str, Any] | None:

@@ -392,6 +392,40 @@ def test_stopped_answer_is_marked_on_both_sides(pages: Pages, scripted: Service)
     expect_same_threads(customer, console, 4)
 
 
+def test_nothing_is_being_written_after_a_stop_and_a_reload(
+    pages: Pages, scripted: Service
+) -> None:
+    customer = open_chat(pages, scripted, "/chat/")
+    dots = customer.get_by_role("img", name="is writing…")
+    write(customer, "silent")
+    expect(dots).to_be_visible()
+    customer.reload()
+    expect(dots).to_be_visible()
+    customer.get_by_role("button", name="Stop").click()
+    expect(dots).to_be_hidden()
+
+    with customer.expect_response(lambda answer: "/events" in answer.url):
+        customer.reload()
+    expect(bubble(customer, "silent")).to_have_attribute("data-state", "stored")
+    expect(dots).to_be_hidden()
+    write(customer, "say: here I am")
+    expect(bubble(customer, "here I am").last).to_be_visible()
+
+
+def test_question_during_an_answer_survives_its_stop(pages: Pages, scripted: Service) -> None:
+    customer = open_chat(pages, scripted, "/chat/")
+    write(customer, "hang")
+    expect(bubble(customer, "hanging")).to_have_attribute("data-state", "writing")
+    write(customer, "say: and this as well")
+    asked = bubble(customer, "say: and this as well")
+    expect(asked).to_have_attribute("data-state", "stored")
+    customer.get_by_role("button", name="Stop").click()
+    expect(customer.get_by_test_id("interrupted")).to_be_visible()
+    answer = customer.locator('[data-testid="message"][data-role="assistant"]').last
+    expect(answer).to_contain_text("and this as well")
+    expect(answer).to_have_attribute("data-state", "stored")
+
+
 def test_hidden_page_gives_its_connection_back(pages: Pages, scripted: Service) -> None:
     customer = pages.open()
     customer.clock.install()

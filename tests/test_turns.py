@@ -148,6 +148,37 @@ def test_stop_keeps_what_was_shown(services: Services, clients: Clients) -> None
     stream.wait_for(expect.reply("next"))
 
 
+def test_what_is_asked_during_an_answer_is_answered_after_it_is_stopped(
+    services: Services, clients: Clients
+) -> None:
+    service = services.start(AI_BACKEND="scripted")
+    customer = clients.customer(service)
+    stream = customer.stream(after=customer.cursor)
+    assert customer.state()["awaiting_reply"] is False
+    customer.send("first")
+    customer.send("hang")
+    stream.wait_for(lambda e: e.type == "reply_delta" and e.payload["text"] == "hanging")
+    assert customer.state()["awaiting_reply"] is True
+
+    customer.send("second")
+    customer.send("say: third")
+    customer.stop()
+    stream.wait_for(expect.reply("third"))
+    customer.send("silent")
+    stream.wait_for_count("reply_started", len(stream.events("reply_started")) + 1)
+    assert customer.state()["awaiting_reply"] is True
+    customer.stop()
+
+    # Nothing was asked during this one: what comes next is what is asked next.
+    assert customer.state()["awaiting_reply"] is False
+    customer.send("say: fourth")
+    stream.wait_for(expect.reply("fourth"))
+    assert customer.state()["awaiting_reply"] is False
+    messages = [event.payload for event in stream.events("message")]
+    answers = [m["content"] for m in messages if m["role"] == "assistant"]
+    assert answers[-3:] == ["hanging", "third", "fourth"]
+
+
 def test_what_is_asked_during_an_answer_is_answered_after_it(
     services: Services, clients: Clients
 ) -> None:

@@ -26,6 +26,7 @@ class ScriptedBackend:
     fail: timeout         BackendError with this code, before any word
     cut: one two          these words, then BackendError("cut")
     hang                  the word "hanging", then nothing for ever
+    silent                not a word, and no end
     anything else         the same text again, one delta
     """
 
@@ -54,6 +55,8 @@ class ScriptedBackend:
                 raise BackendError("cut", "scripted cut")
             case "hang":
                 yield Delta("hanging")
+                await asyncio.Event().wait()
+            case "silent":
                 await asyncio.Event().wait()
             case _:
                 yield Delta(conversation.question)

@@ -25,7 +25,7 @@ export const emptyThread = {
  * The state read over HTTP. `fresh`: nothing that was known about the AI's answer counts any
  * more (the caller has dropped it), because no stream was open, or one has only just been.
  */
-export function withState(thread, state, { own, fresh, now = Date.now() }) {
+export function withState(thread, state, { own, fresh }) {
   const first = state.messages[0]?.id ?? 0;
   const known = thread.messages;
   // After a long absence there is a gap between what is known and the latest page.
@@ -33,17 +33,11 @@ export function withState(thread, state, { own, fresh, now = Date.now() }) {
   const kept = joins ? thread : { ...thread, messages: [] };
   const merged = merge(kept, state.messages, own);
   const reply = resumedReply(merged, state.reply);
-  const last = merged.messages.at(-1);
-  const owed =
-    state.status === "bot_active" &&
-    !reply &&
-    last?.role === "user" &&
-    now - Date.parse(last.created_at) < 30_000;
   return {
     ...merged,
     older: joins ? thread.older : state.messages.length >= PAGE,
     reply,
-    awaited: fresh ? owed : thread.awaited && !reply,
+    awaited: !reply && (fresh ? state.awaiting_reply : thread.awaited),
   };
 }
 
