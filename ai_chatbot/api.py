@@ -12,7 +12,7 @@ from ninja import Path, Query, Router, Status
 from ninja.security import HttpBearer
 
 from ai_chatbot import conversation, events, handoff, hours, states, tokens
-from ai_chatbot.limits import Limit
+from ai_chatbot.limits import Limit, origin
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession, Reason
 from ai_chatbot.schemas import (
     Config,
@@ -57,6 +57,7 @@ def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, An
         email=body.email,
         language=_language(request, body.language),
         metadata=body.metadata,
+        origin=origin(request),
     )
     return Status(
         201,

@@ -14,7 +14,7 @@ from ai_chatbot.models import ChatSession, Message, MessageRole, Status
 
 @transaction.atomic
 def begin(
-    *, nickname: str, email: str, language: str, metadata: dict[str, Any]
+    *, nickname: str, email: str, language: str, metadata: dict[str, Any], origin: str = ""
 ) -> tuple[ChatSession, str]:
     """A new session with the AI, and its token, which is not stored and not shown again."""
     token = tokens.new()
@@ -24,6 +24,7 @@ def begin(
         email=email,
         language=language,
         metadata=metadata,
+        origin=origin,
     )
     return session, token
 

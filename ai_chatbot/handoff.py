@@ -1,7 +1,8 @@
 """Who has the conversation: every change of a session's status goes through here.
 
 Each verb locks the session, checks, changes it and announces, in one transaction. The order of
-locks is: session, its turn, its event target, the target of all agents, an agent's target.
+locks is: session, places of its address, its turn, its event target, the target of all agents, an
+agent's target.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def lock(session_name: str) -> ChatSession:
 def escalate(
     session_name: str, *, reason: Reason = Reason.REQUESTED, text: str = ""
 ) -> ChatSession:
-    """Ask for a person: into the queue, or to email if nobody can come.
+    """Ask for a person: into the queue, or to email if nobody can come or too many from the
+    same address are waiting.
 
     `text`, the customer's wish or the AI's summary, is shown to agents and never to customers.
     Raises SessionNotFound, SessionClosed, ManualInProgress.
@@ -69,12 +71,13 @@ def escalate_locked(session: ChatSession, *, reason: Reason, text: str = "") -> 
     if session.status in (Status.PENDING_MANUAL, Status.MANUAL_LIVE):
         raise ManualInProgress(status=session.status)
     someone_can_come = hours.is_open() and import_string(settings.HANDOFF_AVAILABILITY)()
-    if not someone_can_come and session.status == Status.AFTER_HOURS_EMAIL:
+    has_room = someone_can_come and waiting.has_room(session)
+    if not has_room and session.status == Status.AFTER_HOURS_EMAIL:
         return session
     turns.abort_active(session, "escalated")
     session.escalation_reason = text[:TEXT_CHARACTERS]
     with override(session.language):
-        if someone_can_come:
+        if has_room:
             session.escalated_at = timezone.now()
             say(session, _("You are in line for a member of our team. Please stay here."))
             _become(session, Status.PENDING_MANUAL, reason)
@@ -85,6 +88,11 @@ def escalate_locked(session: ChatSession, *, reason: Reason, text: str = "") -> 
                 _(
                     "Nobody from our team is here right now. Leave your message and your email "
                     "address, and we will write to you."
+                )
+                if not someone_can_come
+                else _(
+                    "Many people from your network are in line already. Leave your message and "
+                    "your email address, and we will write to you."
                 ),
             )
             _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)

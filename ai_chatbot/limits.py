@@ -7,6 +7,7 @@ from typing import Literal
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 from ninja.throttling import BaseThrottle
 
 from ai_chatbot.counters import counter
@@ -48,3 +49,8 @@ class Limit(BaseThrottle):
 def caller(request: HttpRequest) -> str:
     """The client as limits know it: see sse.addresses.network."""
     return network(request.META.get("REMOTE_ADDR", ""))
+
+
+def origin(request: HttpRequest) -> str:
+    """The caller as it may be stored: without the key nobody gets from it to the address."""
+    return salted_hmac("origin", caller(request), algorithm="sha256").hexdigest()[:32]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import Q
 
 from ai_chatbot import events
@@ -12,6 +13,8 @@ from ai_chatbot.models import ChatSession, Status
 
 # The estimate rests on this many latest waits.
 WAITS_CONSIDERED = 20
+# Sessions begun from one address that may wait at once.
+PLACES_PER_ADDRESS = 20
 
 
 def seconds_per_place() -> float | None:
@@ -36,6 +39,23 @@ def place_of(session: ChatSession) -> dict[str, Any] | None:
         "position": ahead + 1,
         "estimated_wait_seconds": _estimate(ahead + 1, seconds_per_place()),
     }
+
+
+def has_room(session: ChatSession) -> bool:
+    """Whether the session may be put in line, or as many from its address are waiting already.
+
+    In a transaction that holds the session's lock; nobody else counts the address's places
+    before it ends.
+    """
+    if not settings.RATE_LIMITS or not session.origin:
+        return True
+    if connection.vendor == "postgresql":
+        # SQLite has one writer at a time anyway.
+        with connection.cursor() as cursor:
+            number = int(session.origin[:16], 16) - 2**63
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+    waiting = ChatSession.objects.pending().filter(origin=session.origin)
+    return waiting.count() < PLACES_PER_ADDRESS
 
 
 def announce_places() -> None:

@@ -65,8 +65,8 @@ class Api:
 class Visitor(Api):
     """A customer with a session of their own."""
 
-    def __init__(self, **fields: Any) -> None:
-        super().__init__("/api")
+    def __init__(self, *, from_address: str = "127.0.0.1", **fields: Any) -> None:
+        super().__init__("/api", REMOTE_ADDR=from_address)
         created = self.post("/sessions", fields)
         assert created.status_code == 201, created.content
         self.created: Json = created.json()

@@ -3,14 +3,16 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import Any
 
+import httpx
 import pytest
 from pytest_django import Settings
 
 from agent_workbench import presence
 from agent_workbench.models import Agent, PresenceStatus
-from ai_chatbot import events, handoff
+from ai_chatbot import events, handoff, waiting
 from ai_chatbot.models import ChatSession, Reason
 from sse import log
 from tests.harness.client import Clients
@@ -518,6 +520,56 @@ def test_one_session_escalates_twenty_times_in_a_minute(visitor: Visitor, alice:
     error_of(visitor.post(visitor.at("/escalate")), 429, "TOO_MANY_REQUESTS")
 
 
+def begun_at(address: str) -> Visitor:
+    return Visitor(from_address=address)
+
+
+@pytest.mark.usefixtures("rate_limits", "alice")
+def test_one_address_asks_for_a_person_thirty_times_in_a_minute() -> None:
+    for _ in range(30):
+        visitor = Visitor()
+        assert visitor.post(visitor.at("/escalate")).status_code == 200
+    visitor = Visitor()
+    error_of(visitor.post(visitor.at("/escalate")), 429, "TOO_MANY_REQUESTS")
+    visitor = begun_at("192.0.2.7")
+    assert visitor.post(visitor.at("/escalate")).status_code == 200
+
+
+def asked(visitor: Visitor) -> str:
+    return visitor.post(visitor.at("/escalate")).json()["status"]
+
+
+@pytest.mark.usefixtures("rate_limits", "alice")
+def test_one_address_takes_so_many_places_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PLACES_PER_ADDRESS", 2)
+    first, second, third = (begun_at(f"2001:db8::{number}") for number in range(3))
+    assert [asked(visitor) for visitor in (first, second)] == ["pending_manual"] * 2
+    assert asked(third) == "after_hours_email"
+    assert "from your network" in third.state()["messages"][-1]["content"]
+    assert asked(third) == "after_hours_email"
+    # Wherever it asks from: what counts is who began it. In words it is no other way in.
+    by_words = handoff.escalate(third.session, reason=Reason.RULE)
+    assert by_words.status == "after_hours_email"
+    assert asked(begun_at("2001:db8:0:1::")) == "pending_manual"
+    first.delete(first.at("/escalate"))
+    assert asked(third) == "pending_manual"
+
+
+@pytest.mark.usefixtures("alice")
+def test_places_are_not_counted_with_limits_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "PLACES_PER_ADDRESS", 1)
+    assert [asked(Visitor()) for _ in range(3)] == ["pending_manual"] * 3
+
+
+def test_address_is_not_stored() -> None:
+    here, there = (stored(begun_at("192.0.2.7")) for _ in range(2))
+    assert here.origin == there.origin != stored(begun_at("192.0.2.8")).origin
+    for field in ChatSession._meta.fields:
+        assert "192.0.2.7" not in str(getattr(here, field.attname))
+
+
 def test_rate_limits_can_be_switched_off(visitor: Visitor, settings: Settings) -> None:
     settings.RATE_LIMITS = False
     assert {visitor.send().status_code for _ in range(70)} == {201}
@@ -563,3 +615,21 @@ def test_limits_hold_on_a_real_server(services: Services, clients: Clients) -> N
     assert [answer.status_code for answer in answers] == [201] + [200] * 59 + [429]
     assert answers[-1].json()["error"]["code"] == "TOO_MANY_REQUESTS"
     assert int(answers[-1].headers["Retry-After"]) >= 1
+
+
+def test_simultaneous_requests_take_no_more_places(service: Service, clients: Clients) -> None:
+    clients.agent(service)
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
+    with httpx.Client(base_url=service.api_url, transport=elsewhere, timeout=60) as http:
+        begun = [http.post("/sessions", json={}).json() for _ in range(26)]
+        at_once = Barrier(26)
+
+        def ask(session: dict[str, str]) -> str:
+            at_once.wait(30)
+            headers = {"Authorization": f"Bearer {session['token']}"}
+            path = f"/sessions/{session['session_name']}/escalate"
+            return http.post(path, json={}, headers=headers).json()["status"]
+
+        with ThreadPoolExecutor(26) as threads:
+            statuses = list(threads.map(ask, begun))
+    assert sorted(statuses) == ["after_hours_email"] * 6 + ["pending_manual"] * 20
