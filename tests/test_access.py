@@ -15,6 +15,7 @@ from tests.harness.client import Agent, Clients, Customer
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.streams import EventStream, StreamRefused
+from tests.harness.tls import NO_TLS
 
 SHOP = "https://shop.example.com"
 PASSWORD = "correct horse battery"
@@ -102,7 +103,7 @@ def bad_tokens(customer: Customer, agent: Agent) -> list[str | None]:
 
 
 # One for all requests of this module: each would load the machine's certificates anew.
-plain = httpx.Client(trust_env=False, timeout=20)
+plain = httpx.Client(trust_env=False, verify=NO_TLS, timeout=20)
 
 
 @pytest.fixture(scope="module", autouse=True)

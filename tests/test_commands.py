@@ -217,7 +217,7 @@ def test_demo_password_differs_from_one_installation_to_the_next(
 
 
 def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-    variables = environment(**env)
+    variables = environment(DJANGO_SETTINGS_MODULE="config.settings", **env)
     return subprocess.run(
         [sys.executable, *argv],
         cwd=ROOT,

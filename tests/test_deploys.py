@@ -19,6 +19,7 @@ from tests.harness.databases import Database
 from tests.harness.redis import RedisServer
 from tests.harness.services import Server, Service, Services
 from tests.harness.streams import EventStream, StreamRefused
+from tests.harness.tls import NO_TLS
 from tests.harness.waiting import wait_until
 
 SERVERS: list[Server] = ["daphne", "uvicorn"]
@@ -281,7 +282,7 @@ def test_administrator_kicks_a_stream_of_another_process(desk: Desk) -> None:
     desk.database.create_agent("root", "a long passphrase", "--role", "admin")
     kept, kicked = customer_streams(desk)
     listed = "/admin/sse/openstream/"
-    with httpx.Client(base_url=desk.here.base_url, trust_env=False) as browser:
+    with httpx.Client(base_url=desk.here.base_url, trust_env=False, verify=NO_TLS) as browser:
         form = {"username": "root", "password": "a long passphrase"}
         submit(browser, "/admin/login/", form)
         row = wait_until(

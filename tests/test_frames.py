@@ -18,6 +18,7 @@ from tests.harness.client import Clients, Customer
 from tests.harness.databases import Database
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
+from tests.harness.tls import NO_TLS
 
 Json = Any
 Payload = dict[str, Json]
@@ -184,16 +185,21 @@ def test_nginx_answers_for_both_services_but_not_for_metrics(
 ) -> None:
     paths = ("/api/livez", "/workbench-api/livez", "/", "/workbench/login/", "/metrics")
     statuses = {
-        path: httpx.get(f"{nginx.base_url}{path}", trust_env=False).status_code
+        path: httpx.get(f"{nginx.base_url}{path}", trust_env=False, verify=NO_TLS).status_code
         for path in paths
     }
 
     assert statuses == dict.fromkeys(paths, 200) | {"/metrics": 404}
-    assert httpx.get(f"{service.base_url}/metrics", trust_env=False).status_code == 200
+    assert (
+        httpx.get(f"{service.base_url}/metrics", trust_env=False, verify=NO_TLS).status_code
+        == 200
+    )
 
 
 def test_nginx_compresses_pages_and_no_streams(nginx: Nginx, customer: Customer) -> None:
-    with httpx.Client(headers={"Accept-Encoding": "gzip"}, trust_env=False) as client:
+    with httpx.Client(
+        headers={"Accept-Encoding": "gzip"}, trust_env=False, verify=NO_TLS
+    ) as client:
         page = client.get(f"{nginx.base_url}/")
         with client.stream("GET", stream_url(nginx.base_url, customer)) as stream:
             assert page.headers["content-encoding"] == "gzip"
@@ -203,7 +209,7 @@ def test_nginx_compresses_pages_and_no_streams(nginx: Nginx, customer: Customer)
 def test_no_token_in_the_logs_of_nginx(nginx: Nginx, customer: Customer) -> None:
     with HttpxReader(stream_url(nginx.base_url, customer)):
         pass
-    httpx.get(stream_url(nginx.base_url, customer) + "x", trust_env=False)
+    httpx.get(stream_url(nginx.base_url, customer) + "x", trust_env=False, verify=NO_TLS)
 
     logged = nginx.wait_for_log(f'"GET /api{customer.path("/events")}" 401')
     assert customer.token not in logged

@@ -15,8 +15,11 @@ import psycopg
 import pytest
 import redis
 
+from config import settings as project_settings
+from tests import settings as test_settings
 from tests.harness import postgres
 from tests.harness.browser import Pages, find_chromium
+from tests.harness.databases import CommandFailed, Database
 from tests.harness.environment import ROOT, environment
 from tests.harness.ports import free_port
 from tests.harness.processes import ManagedProcess, ProcessFailed
@@ -127,6 +130,30 @@ def test_free_ports_differ_and_are_free() -> None:
     for port in ports:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", port))
+
+
+def test_tests_run_with_the_projects_settings_but_for_what_they_hurry() -> None:
+    names = set(dir(project_settings)) | set(dir(test_settings))
+    differing = {
+        name
+        for name in names
+        if name.isupper()
+        and getattr(project_settings, name, None) != getattr(test_settings, name, None)
+    }
+    assert differing == {"PASSWORD_HASHERS", "INSTALLED_APPS"}
+    assert [*project_settings.INSTALLED_APPS, "tests.constants.Constants"] == (
+        test_settings.INSTALLED_APPS
+    )
+
+
+def test_constant_is_set_for_a_process_in_its_own_type(database: Database) -> None:
+    code = "from ai_chatbot import turns; print(turns.LEASE)"
+    shell = ("shell", "--no-imports", "--command", code)
+    assert database.manage(*shell, TESTS_CONSTANTS='{"ai_chatbot.turns.LEASE": 1.5}') == (
+        "0:00:01.500000\n"
+    )
+    with pytest.raises(CommandFailed, match="no attribute 'RENT'"):
+        database.manage(*shell, TESTS_CONSTANTS='{"ai_chatbot.turns.RENT": 1}')
 
 
 def test_developers_settings_do_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from tests.harness import expect
 from tests.harness.client import Clients
 from tests.harness.environment import ROOT
 from tests.harness.services import Services
+from tests.harness.tls import NO_TLS
 from tests.harness.waiting import wait_until
 
 
@@ -46,7 +47,7 @@ def test_metrics_follow_what_streams_do(services: Services, clients: Clients) ->
 def test_live_and_ready_are_told_apart(services: Services) -> None:
     service = services.start()
     for name in ("livez", "readyz"):
-        answer = httpx.get(f"{service.api_url}/{name}", trust_env=False)
+        answer = httpx.get(f"{service.api_url}/{name}", trust_env=False, verify=NO_TLS)
         assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
 

@@ -19,6 +19,7 @@ from tests.harness.databases import Databases
 from tests.harness.environment import ROOT
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
+from tests.harness.tls import NO_TLS
 
 expect.set_options(timeout=15_000)
 
@@ -618,7 +619,7 @@ def test_language_is_switched_on_every_page(pages: Pages, shop: Service) -> None
 
 
 def test_wrong_turns_lead_to_pages_and_not_to_bare_text(shop: Service) -> None:
-    with httpx.Client(base_url=shop.base_url, trust_env=False) as http:
+    with httpx.Client(base_url=shop.base_url, trust_env=False, verify=NO_TLS) as http:
         chinese = {"Accept-Language": "zh-CN"}
         missing = http.get("/no/such/page", headers=chinese)
         assert (missing.status_code, "返回首页" in missing.text) == (404, True)

@@ -12,6 +12,7 @@ import httpx
 from tests.harness.environment import ROOT
 from tests.harness.ports import free_port
 from tests.harness.processes import ManagedProcess
+from tests.harness.tls import NO_TLS
 from tests.harness.waiting import wait_until
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
@@ -66,7 +67,7 @@ class Nginx:
     def _answers(self) -> bool:
         self._process.require_running()
         try:
-            httpx.get(f"{self.base_url}/metrics", trust_env=False)
+            httpx.get(f"{self.base_url}/metrics", trust_env=False, verify=NO_TLS)
         except httpx.TransportError:
             # Refused until it listens.
             return False

@@ -18,6 +18,7 @@ from httpx_sse import SSEError, connect_sse
 from playwright.sync_api import Page
 
 from tests.harness.environment import ROOT
+from tests.harness.tls import NO_TLS
 from tests.harness.waiting import wait_until
 
 PACKAGES = ROOT / "tests" / "frames" / "package.json"
@@ -86,7 +87,9 @@ class HttpxReader(Reader):
         self._url = url
         self._headers = {} if after is None else {"Last-Event-ID": after}
         self._received: queue.Queue[Received | Exception] = queue.Queue()
-        self._client = httpx.Client(timeout=httpx.Timeout(10, read=None), trust_env=False)
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(10, read=None), trust_env=False, verify=NO_TLS
+        )
         self._response: httpx.Response | None = None
         self._thread = threading.Thread(target=self._read, name=f"reads {url}", daemon=True)
         self._thread.start()

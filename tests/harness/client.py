@@ -11,6 +11,7 @@ import httpx
 
 from tests.harness.services import Service
 from tests.harness.streams import EventStream
+from tests.harness.tls import NO_TLS
 
 Json = dict[str, Any]
 
@@ -48,7 +49,7 @@ class Client:
         *,
         token: str | None = None,
         timeout: float = 30.0,
-        verify: ssl.SSLContext | bool = True,
+        verify: ssl.SSLContext = NO_TLS,
     ) -> None:
         self.api_url = api_url
         self.verify = verify

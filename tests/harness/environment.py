@@ -12,7 +12,7 @@ SECRET_KEY = "tests-only-secret-key-that-never-leaves-this-machine-0123456789"
 
 # What a test process and the services it starts have in common.
 _BASE = {
-    "DJANGO_SETTINGS_MODULE": "config.settings",
+    "DJANGO_SETTINGS_MODULE": "tests.settings",
     "ENV_FILE": os.devnull,
     "SECRET_KEY": SECRET_KEY,
     "USE_REDIS_SSE": "false",

@@ -1,9 +1,11 @@
 """Real server processes of this project."""
 
+import json
 import re
+import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -11,11 +13,12 @@ from typing import Literal, Self
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.constants import VARIABLE as CONSTANTS
 from tests.harness.databases import Database
 from tests.harness.ports import free_port
 from tests.harness.processes import ManagedProcess, ProcessFailed
 from tests.harness.redis import RedisServer
-from tests.harness.tls import Certificate
+from tests.harness.tls import NO_TLS, Certificate
 from tests.harness.waiting import wait_until
 
 Product = Literal["all", "ai_chatbot", "agent_workbench"]
@@ -44,10 +47,11 @@ class Service:
         redis: RedisServer | str | None = None,
         server: Server = "daphne",
         tls: Certificate | None = None,
+        constants: Mapping[str, float] | None = None,
         **env: str,
     ) -> None:
         """`redis`: the server or a URL; None is the in-memory layer. `tls`: the server ends TLS
-        itself. `env`: more settings."""
+        itself. `constants`: {"ai_chatbot.turns.LEASE": 2}. `env`: more settings."""
         self.product: Product = product
         self.database = database
         self.port = free_port()
@@ -59,6 +63,8 @@ class Service:
         if url is not None:
             layer = {"USE_REDIS_SSE": "true", "REDIS_URL": url}
         own = {"SERVICE": product, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        if constants:
+            own[CONSTANTS] = json.dumps(dict(constants))
         self._process = ManagedProcess(
             _command(server, self.port, tls),
             log=log,
@@ -75,9 +81,9 @@ class Service:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
-    def verify(self) -> ssl.SSLContext | bool:
+    def verify(self) -> ssl.SSLContext:
         """What httpx is to check the server's certificate by."""
-        return self.tls.trusting if self.tls else True
+        return self.tls.trusting if self.tls else NO_TLS
 
     def _get(self, url: str, timeout: float) -> httpx.Response:
         return httpx.get(url, timeout=timeout, trust_env=False, verify=self.verify)
@@ -117,8 +123,10 @@ class Service:
     def _answers(self) -> bool:
         self._process.require_running()
         try:
+            # Most looks are too early, and this is the cheap one.
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
             answer = self._get(f"{self.api_url}/livez", 5)
-        except httpx.TransportError:
+        except (OSError, httpx.TransportError):
             # Refused until it listens.
             return False
         return answer.status_code == httpx.codes.OK
@@ -220,18 +228,25 @@ class Services:
         redis: RedisServer | str | None = None,
         server: Server = "daphne",
         tls: Certificate | None = None,
+        constants: Mapping[str, float] | None = None,
         **env: str,
     ) -> Service:
-        """One process, ready to serve. `env`: settings, as in SSE_HEARTBEAT_SECONDS="0.5"."""
-        service = self._add(product, redis, server, env, tls)
+        """One process, ready to serve. `env`: settings, as in SSE_HEARTBEAT_SECONDS="0.5".
+        `constants` of modules, as in {"ai_chatbot.turns.LEASE": 2}, for what is no setting."""
+        service = self._add(product, redis, server, env, tls, constants)
         return service.start()
 
     def pair(
-        self, redis: RedisServer | str, *, server: Server = "daphne", **env: str
+        self,
+        redis: RedisServer | str,
+        *,
+        server: Server = "daphne",
+        constants: Mapping[str, float] | None = None,
+        **env: str,
     ) -> tuple[Service, Service]:
         """ai_chatbot and agent_workbench as two processes over one Redis, both ready."""
-        chatbot = self._add("ai_chatbot", redis, server, env)
-        workbench = self._add("agent_workbench", redis, server, env)
+        chatbot = self._add("ai_chatbot", redis, server, env, constants=constants)
+        workbench = self._add("agent_workbench", redis, server, env, constants=constants)
         chatbot.launch()
         workbench.launch()
         return chatbot.wait_ready(), workbench.wait_ready()
@@ -243,6 +258,7 @@ class Services:
         server: Server,
         env: dict[str, str],
         tls: Certificate | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> Service:
         log = self.directory / f"{len(self.started)}-{product}.log"
         service = Service(
@@ -252,6 +268,7 @@ class Services:
             redis=redis,
             server=server,
             tls=tls,
+            constants=constants,
             **env,
         )
         self.started.append(service)

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.harness.tls import NO_TLS
+
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 
@@ -103,7 +105,7 @@ class EventStream:
         headers: Mapping[str, str] | None = None,
         last_event_id: str | None = None,
         timeout: float = 15.0,
-        verify: ssl.SSLContext | bool = True,
+        verify: ssl.SSLContext = NO_TLS,
     ) -> None:
         """`timeout`: to connect, and to wait for an answer. Raises StreamRefused."""
         self.url = url
