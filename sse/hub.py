@@ -152,6 +152,7 @@ class Hub:
         self._echo = asyncio.Event()
         self._joining: dict[str, asyncio.Future[Topic]] = {}
         self._filling: set[str] = set()
+        self._replaced_said = 0
         self._pages: OrderedDict[tuple[int, str, int], tuple[float, asyncio.Task[Page]]]
         self._pages = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -419,7 +420,7 @@ class Hub:
             return
         if topic.epoch != event.epoch:
             if event.seq:
-                self.spawn(self._restart(topic), "restart")
+                self.spawn(self.look(topic), "look")
                 return
             if event.epoch:
                 return
@@ -448,13 +449,15 @@ class Hub:
         try:
             if delay:
                 await asyncio.sleep(delay)
+            if topic.doubted:
+                await self.look(topic)
             while topic.heard > topic.seq:
                 epoch, start = topic.epoch, topic.seq
-                rows = await self.read_log(_read_page, topic.id, start)
+                rows = await self.read_log(_read_page, topic.id, epoch, start)
                 if topic.epoch != epoch:
                     break
                 if (not rows or rows[0].seq != start + 1) and topic.seq == start:
-                    await self._restart(topic)
+                    await self.look(topic, trimmed=True)
                     break
                 for row in rows:
                     if row.seq == topic.seq + 1:
@@ -466,12 +469,30 @@ class Hub:
         finally:
             self._filling.discard(topic.name)
 
-    async def _restart(self, topic: Topic) -> None:
-        """The log is not the one this topic was read from: every stream must re-read."""
+    async def look(self, topic: Topic, *, trimmed: bool = False) -> None:
+        """Compare a topic with the log, and read what it misses.
+
+        If the log is not the one the topic was read from, or, `trimmed`, no longer has what
+        comes next, every stream must read its state again.
+        """
+        epoch, seq, contradicted = topic.epoch, topic.seq, topic.contradicted
         at = await self.read_log(log.position, topic.name)
-        if at.epoch == topic.epoch and at.seq == topic.seq:
-            topic.heard = topic.seq
+        # The topic holds nothing that was not committed before the log was asked. What the log
+        # lacks it has lost: an older database was put in its place. It may grow past the lost
+        # numbers, so cursors that know them have to become foreign.
+        if at.epoch == epoch and (contradicted or at.seq < seq):
+            before = None if contradicted else seq
+            at = await self.database(log.renew, topic.name, epoch, before, purpose="chores")
+        if topic.epoch != epoch:
+            # It was compared by another meanwhile.
             return
+        if at.epoch == epoch and not (trimmed and at.seq > topic.seq):
+            topic.doubted = False
+            topic.heard = max(topic.seq, at.seq)
+            if topic.heard > topic.seq:
+                self._fill_soon(topic)
+            return
+        self.counts.replaced += at.epoch != epoch
         topic.start(at)
         for subscription in list(topic.subscriptions):
             subscription.lose("log replaced")
@@ -505,15 +526,6 @@ class Hub:
         self.topics[name] = topic
         del self._joining[name]
         joining.set_result(topic)
-
-    async def look(self, topic: Topic) -> None:
-        """Ask the log how far the target really is, and read what the topic misses."""
-        at = await self.read_log(log.position, topic.name)
-        if at.epoch != topic.epoch:
-            await self._restart(topic)
-        elif at.seq > topic.seq:
-            topic.heard = max(topic.heard, at.seq)
-            self._fill_soon(topic)
 
     def leave(self, topic: Topic, subscription: Subscription) -> None:
         topic.subscriptions.discard(subscription)
@@ -568,7 +580,7 @@ class Hub:
     async def _read_page(self, topic: Topic, start: int) -> Page:
         epoch = topic.epoch
         self.counts.pages_read += 1
-        rows = await self.read_log(_read_page, topic.id, start)
+        rows = await self.read_log(_read_page, topic.id, epoch, start)
         size = sum(len(row.data) for row in rows)
         frames = [Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0) for row in rows]
         return Page(
@@ -616,6 +628,13 @@ class Hub:
     async def _check(self) -> None:
         self._forget_idle()
         await self._check_positions()
+        if replaced := self.counts.replaced - self._replaced_said:
+            self._replaced_said += replaced
+            logger.warning(
+                "the logs of %d targets are not those of before (an older database?): their "
+                "streams read their state again",
+                replaced,
+            )
 
     async def _look_around(self) -> None:
         self._peer_unheard = await self.database(
@@ -737,23 +756,32 @@ class Hub:
 
     async def _check_positions(self) -> None:
         """Compare every topic with the log and read what is missing."""
-        if not self.topics:
+        asked = [(topic, topic.epoch, topic.seq) for topic in self.topics.values()]
+        if not asked:
             return
-        by_id = {topic.id: topic for topic in self.topics.values()}
-        found = await self.read_log(_positions, list(by_id))
+        found = await self.read_log(_positions, [topic.id for topic, _, _ in asked])
         behind: list[Topic] = []
-        for at in found:
-            topic = by_id.pop(at.target_id)
-            if at.epoch != topic.epoch:
-                await self._restart(topic)
+        strange: list[Topic] = []
+        for topic, epoch, seq in asked:
+            at = found.get(topic.id)
+            if topic.epoch != epoch or self.topics.get(topic.name) is not topic:
+                continue
+            if at is None or at.epoch != epoch or at.seq < seq or topic.doubted:
+                strange.append(topic)
             elif at.seq > topic.seq:
                 topic.heard = max(topic.heard, at.seq)
                 if topic.name not in self._filling:
                     behind.append(topic)
-        for topic in by_id.values():
-            if self.topics.get(topic.name) is topic:
-                await self._restart(topic)
         await self._fill_many(behind)
+        failure: Error | None = None
+        for topic in strange:
+            try:
+                await self.look(topic)
+            except Error as error:
+                # Its row may be locked; the others' are not.
+                failure = error
+        if failure is not None:
+            raise failure
 
     async def _fill_many(self, topics: list[Topic]) -> None:
         """Read what many topics miss, many at a time."""
@@ -864,12 +892,12 @@ class Hub:
         return len(self._revoked) == REVOCATIONS_KEPT
 
 
-def _positions(target_ids: list[int]) -> list[Position]:
-    return list(log.positions(target_ids))
+def _positions(target_ids: list[int]) -> dict[int, Position]:
+    return {at.target_id: at for at in log.positions(target_ids)}
 
 
-def _read_page(target_id: int, after: int) -> list[log.Row]:
-    return log.read(target_id, after=after, limit=PAGE_EVENTS, most=PAGE_CHARACTERS)
+def _read_page(target_id: int, epoch: str, after: int) -> list[log.Row]:
+    return log.read(target_id, epoch, after=after, limit=PAGE_EVENTS, most=PAGE_CHARACTERS)
 
 
 def _prune() -> None:

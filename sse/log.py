@@ -30,6 +30,7 @@ _ADVANCE = """
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535; small ones plan faster.
 _POSITIONS_AT_ONCE = 1000
 _PRUNED_AT_ONCE = 1000
+_RENEWED_AT_ONCE = 1000
 # What these weigh says how many more to ask for; of the heaviest they are half a megabyte.
 _READ_FIRST = 8
 
@@ -111,6 +112,42 @@ def position(target: str) -> Position:
     return Position(*found)
 
 
+def renew(target: str, epoch: str, before: int | None) -> Position:
+    """Give the target another epoch, if it has this one, and, with `before`, ends before this
+    number. Where it then stands. To cursors from before the log is another one."""
+    least = "" if before is None else "AND last_seq < %s"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE sse_target SET epoch = %s WHERE name = %s AND epoch = %s {least}",  # noqa: S608
+            [new_epoch(), target, epoch, *([] if before is None else [before])],
+        )
+    return position(target)
+
+
+def renew_all() -> int:
+    """Give every target another epoch; how many there are. In small transactions."""
+    epoch = {
+        "postgresql": "left(replace(gen_random_uuid()::text, '-', ''), 16)",
+        "sqlite": "lower(hex(randomblob(8)))",
+    }[connection.vendor]
+    total, last = 0, 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT max(id), count(*) FROM (SELECT id FROM sse_target WHERE id > %s "
+                "ORDER BY id LIMIT %s) AS few",
+                [last, _RENEWED_AT_ONCE],
+            )
+            end, count = cursor.fetchone()
+            if not count:
+                return total
+            cursor.execute(
+                f"UPDATE sse_target SET epoch = {epoch} WHERE id > %s AND id <= %s",  # noqa: S608
+                [last, end],
+            )
+        total, last = total + count, end
+
+
 def current_cursor(*targets: str) -> str:
     """The cursor of "now": a stream opened with it gets everything that is enqueued later.
 
@@ -134,15 +171,16 @@ def positions(target_ids: Sequence[int]) -> Iterator[Position]:
                 yield Position(*row)
 
 
-def read(target_id: int, *, after: int, limit: int, most: int) -> list[Row]:
+def read(target_id: int, epoch: str, *, after: int, limit: int, most: int) -> list[Row]:
     """Events with a greater sequence number than `after`, in order and without a gap.
 
-    At most `limit`, and no more once they have about `most` characters together.
+    At most `limit`, and no more once they have about `most` characters together. None if the
+    target has another epoch, so that the row may even be another target's.
     """
     rows: list[Row] = []
     size, step = 0, min(limit, _READ_FIRST)
     while step > 0:
-        found = _read(target_id, after, step)
+        found = _read(target_id, epoch, after, step)
         if rows and found and found[0].seq != after + 1:
             # Pruned since the last step.
             break
@@ -155,14 +193,15 @@ def read(target_id: int, *, after: int, limit: int, most: int) -> list[Row]:
     return rows
 
 
-def _read(target_id: int, after: int, limit: int) -> list[Row]:
+def _read(target_id: int, epoch: str, after: int, limit: int) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT seq, data, barrier FROM sse_event
-            WHERE target_id = %s AND seq > %s ORDER BY seq LIMIT %s
+            WHERE target_id = (SELECT id FROM sse_target WHERE id = %s AND epoch = %s)
+            AND seq > %s ORDER BY seq LIMIT %s
             """,
-            [target_id, after, limit],
+            [target_id, epoch, after, limit],
         )
         return [Row(seq, data, bool(barrier)) for seq, data, barrier in cursor.fetchall()]
 

@@ -28,6 +28,7 @@ class Counts:
     replayed: int = 0
     pages_read: int = 0
     gaps_filled: int = 0
+    replaced: int = 0
     resets: int = 0
     slow_cut: int = 0
     revoked: int = 0
@@ -45,6 +46,7 @@ _HELP = {
     "replayed": "Events written to streams from the log",
     "pages_read": "Reads of the log for streams that were behind, shared between them",
     "gaps_filled": "Events that the layer did not bring and the log did",
+    "replaced": "Times a target's log turned out to be another one, as of an older database",
     "resets": "Streams told to read their state again",
     "slow_cut": "Streams cut because their client did not read",
     "revoked": "Streams ended because their reader lost the right to them",

@@ -30,6 +30,8 @@ class Topic:
     __slots__ = (
         "barrier",
         "base",
+        "contradicted",
+        "doubted",
         "early",
         "epoch",
         "floor",
@@ -57,6 +59,9 @@ class Topic:
         self.heard = at.seq  # the last durable event known to exist
         self.floor = at.seq  # the window holds every durable event after this one
         self.barrier = at.barrier
+        # The log seems to be another one than this was read from: by a number that came up
+        # again, or by another event under the same number, which is certain.
+        self.doubted = self.contradicted = False
         self.early: dict[int, Frame] = {}
         self.frames: list[Frame] = []
         self.base = 0  # how many frames have left the window so far
@@ -67,7 +72,8 @@ class Topic:
         return self.base + len(self.frames)
 
     def offer(self, frame: Frame) -> bool:
-        """Take a live frame. False if a predecessor is missing, which the log then must give.
+        """Take a live frame. False if the log must be looked at: for a missing predecessor, or
+        because the topic is `doubted`.
 
         A durable frame seen before is dropped, and so is an ephemeral one behind a barrier.
         """
@@ -76,7 +82,7 @@ class Topic:
                 self._append(frame)
             return True
         if frame.seq <= self.seq:
-            return True
+            return self._agrees_with(frame)
         self.heard = max(self.heard, frame.seq)
         if frame.seq > self.seq + 1:
             if len(self.early) < EARLY_EVENTS:
@@ -89,6 +95,16 @@ class Topic:
             return False
         self.early.clear()
         return True
+
+    def _agrees_with(self, again: Frame) -> bool:
+        """Whether a frame seen before is the same as then, as far as the window shows it."""
+        if again.seq <= self.floor:
+            self.doubted = True
+        else:
+            same = any(frame.wire == again.wire for frame in reversed(self.frames))
+            self.contradicted |= not same
+            self.doubted |= not same
+        return not self.doubted
 
     def _append(self, frame: Frame) -> None:
         self.frames.append(frame)

@@ -89,6 +89,11 @@ class OpenedStream:
                 self._news.clear()
                 await self._news.wait()
 
+    async def ended(self, *, seconds: float = 15) -> None:
+        """Until the service ends it."""
+        async with asyncio.timeout(seconds):
+            await asyncio.wait([self._running])
+
     async def __aenter__(self) -> Self:
         application = EventStream(self._grant)
         self._running = asyncio.create_task(application(self._scope, self._receive, self._send))

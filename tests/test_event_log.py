@@ -237,7 +237,12 @@ def test_a_barrier_is_known_to_those_who_come_after_it(a: str, resumed: str) -> 
                 found += await numbers(events, 1)
             return found
 
-    assert async_to_sync(run)() == ([2, 4, 5] if resumed == "before it" else [4, 5])
+    found = async_to_sync(run)()
+    if resumed == "before it":
+        # Whoever still reads from the log may miss what is not in it.
+        assert found in ([2, 4, 5], [2, 5])
+    else:
+        assert found == [4, 5]
 
 
 @pytest.mark.parametrize("target", ["", "x" * 201, None, 7])

@@ -1,0 +1,17 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from sse import log
+
+
+class Command(BaseCommand):
+    help = (
+        "After an older database was restored: make every cursor given out so far foreign, so "
+        "that clients which know of lost events read their state again. Running processes "
+        "notice within seconds."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        renewed = log.renew_all()
+        self.stdout.write(f"{renewed} targets have a new epoch.")

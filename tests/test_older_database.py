@@ -1,0 +1,186 @@
+"""An older database in the place of the one that processes and clients know."""
+
+import asyncio
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from sse import enqueue_sse_message, enqueue_sse_message_sync, log
+from sse import hub as hub_module
+from sse.models import Event, Target
+from sse.revocation import revoke_streams
+from sse.targets import CONTROL
+from tests.hubs import OpenedStream, on_a_thread, serving_hub, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NEVER = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def check_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "CHECK_SECONDS", 0.2)
+
+
+@pytest.fixture
+def check_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "CHECK_SECONDS", NEVER)
+
+
+def note(number: int) -> dict[str, Any]:
+    return {"type": "note", "payload": {"n": number}}
+
+
+def set_back(target: str, seq: int) -> None:
+    """As a backup that was made when the log had come so far."""
+    Event.objects.filter(target__name=target, seq__gt=seq).delete()
+    Target.objects.filter(name=target).update(last_seq=seq)
+
+
+async def send(*numbers: int) -> str:
+    cursor = ""
+    for number in numbers:
+        cursor = await enqueue_sse_message("a", note(number))
+    return cursor
+
+
+def notes(stream: OpenedStream) -> list[int]:
+    return [int(number) for number in re.findall(r'"n":(\d+)', stream.text)]
+
+
+def test_streams_read_their_state_again_and_lost_cursors_are_foreign() -> None:
+    async def scene() -> None:
+        async with serving_hub(), OpenedStream("a") as stream:
+            lost = await send(1, 2, 3, 4, 5)
+            await stream.wait_for('"n":5')
+            await on_a_thread(lambda: set_back("a", 2))
+            await stream.wait_for('"type":"reset","payload":{"reason":"log replaced"}')
+            await send(6, 7, 8, 9)
+            await stream.wait_for('"n":9')
+            assert notes(stream) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+            assert stream.text.count('"reset"') == 1
+            # The log has grown past the number that the client knows.
+            async with OpenedStream("a", after=lost) as again:
+                await again.wait_for('"type":"reset"')
+                assert notes(again) == []
+            kept = await on_a_thread(lambda: log.current_cursor("a"))
+            assert kept.split("-")[0] != lost.split("-")[0]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("check_never")
+@pytest.mark.parametrize("window", ["full", "empty"])
+def test_new_events_under_old_numbers_are_noticed_as_they_come(window: str) -> None:
+    """Also if there are soon more of them than there were."""
+
+    async def scene() -> None:
+        async with serving_hub():
+            seen, more = ((), (6, 7, 8, 9)) if window == "full" else ((1, 2, 3, 4, 5), (6, 7))
+            await send(*seen)
+            async with OpenedStream("a") as stream:
+                if window == "full":
+                    await send(1, 2, 3, 4, 5)
+                    await stream.wait_for('"n":5')
+                await on_a_thread(lambda: set_back("a", 2))
+                await send(*more)
+                await stream.wait_for('"reason":"log replaced"')
+                await send(10)
+                await stream.wait_for('"n":10')
+
+    asyncio.run(scene())
+
+
+def test_whoever_is_connected_proves_itself_again_when_revocations_were_lost() -> None:
+    async def scene() -> None:
+        async with serving_hub() as served, OpenedStream("a"):
+            await until(lambda: served._control.opened)
+            for _ in range(2):
+                await on_a_thread(lambda: revoke_streams("nobody"))
+            await until(lambda: served.topics[CONTROL].seq == 2)
+            await on_a_thread(lambda: set_back(CONTROL, 1))
+            await until(lambda: not served.streams)
+            assert served.topics[CONTROL].seq == 1
+
+    asyncio.run(scene())
+
+
+def test_renewed_epochs_reach_open_streams_and_make_all_cursors_foreign() -> None:
+    async def scene() -> None:
+        async with serving_hub() as served:
+            await until(lambda: served._control.opened)
+            known = await send(1)
+            await enqueue_sse_message("b", note(1))
+            async with OpenedStream("a", after=known) as stream:
+                said = io.StringIO()
+                await on_a_thread(lambda: call_command("renew_epochs", stdout=said))
+                assert re.fullmatch(r"\d+ targets have a new epoch\.\n", said.getvalue())
+                await stream.ended()
+            async with OpenedStream("a", after=known) as stream:
+                await stream.wait_for('"type":"reset"')
+                await send(2)
+                await stream.wait_for('"n":2')
+
+    asyncio.run(scene())
+    epochs = list(Target.objects.values_list("epoch", flat=True))
+    assert {len(epoch) for epoch in epochs} == {16}
+    assert len(set(epochs)) == len(epochs)
+
+
+def test_a_position_read_before_an_event_arrived_is_not_an_older_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene() -> None:
+        async with serving_hub() as served, OpenedStream("a") as stream:
+            first = await send(1)
+            await stream.wait_for('"n":1')
+            read, overtaken = asyncio.Event(), asyncio.Event()
+            at_once = served.read_log
+
+            async def slow(work: Callable[..., Any], *args: Any) -> Any:
+                result = await at_once(work, *args)
+                if work is hub_module._positions and not overtaken.is_set():
+                    read.set()
+                    await overtaken.wait()
+                return result
+
+            monkeypatch.setattr(served, "read_log", slow)
+            await read.wait()
+            await send(2, 3)
+            await stream.wait_for('"n":3')
+            overtaken.set()
+            checked = served.supervisor._kept["check"].pulse_at
+            await until(lambda: served.supervisor._kept["check"].pulse_at > checked)
+            last = await send(4)
+            await stream.wait_for('"n":4')
+            assert "reset" not in stream.text
+            assert last == first.replace("-1", "-4")
+
+    asyncio.run(scene())
+
+
+def test_a_page_of_a_replaced_log_is_empty() -> None:
+    """The row may even be another target's."""
+    enqueue_sse_message_sync("a", note(1))
+    at = log.position("a")
+    assert len(log.read(at.target_id, at.epoch, after=0, limit=9, most=999)) == 1
+
+    renewed = log.renew("a", at.epoch, None)
+
+    assert log.read(at.target_id, at.epoch, after=0, limit=9, most=999) == []
+    assert len(log.read(at.target_id, renewed.epoch, after=0, limit=9, most=999)) == 1
+
+
+def test_an_epoch_is_renewed_once_and_only_where_the_log_ends_before() -> None:
+    for number in range(3):
+        enqueue_sse_message_sync("a", note(number))
+    at = log.position("a")
+
+    assert log.renew("a", at.epoch, 3) == at
+    renewed = log.renew("a", at.epoch, 4)
+    assert (renewed.epoch != at.epoch, renewed.seq) == (True, 3)
+    assert log.renew("a", at.epoch, 4) == renewed
