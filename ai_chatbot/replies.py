@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, Error, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
@@ -27,6 +27,7 @@ from ai_chatbot.backends import (
 )
 from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
 from ai_chatbot.turns import TurnLost
+from sse import outages
 from sse.hub import get_hub
 from sse.supervisor import Pulse
 
@@ -123,9 +124,9 @@ async def answer(turn: ReplyTurn) -> None:
     except BackendError as error:
         logger.warning("turn %s of %s: backend: %s", turn.pk, turn.session.name, error)
         await hub.database(_give_up, turn, error.code)
-    except DatabaseError:
+    except Error as error:
         # The lease runs out, and the turn is found again when the database is back.
-        logger.exception("turn %s of %s: database", turn.pk, turn.session.name)
+        outages.note(f"turn {turn.pk} of {turn.session.name}", error)
     except Exception:
         logger.exception("turn %s of %s failed", turn.pk, turn.session.name)
         await hub.database(_give_up, turn, "failed")

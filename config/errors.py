@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, Error
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
+from django.views.defaults import server_error as default_server_error
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
 
 from ai_chatbot.exceptions import ConversationError
+from sse import outages
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,15 @@ CODES = {
     429: ("TOO_MANY_REQUESTS", "Too many requests; try again later."),
     500: ("INTERNAL_ERROR", "Something went wrong on our side."),
     503: ("UNAVAILABLE", "The service cannot answer now."),
+}
+
+
+# By sse.outages.kind.
+DATABASE_TROUBLES = {
+    "away": "The database does not answer.",
+    "busy": "The database is busy with something else.",
+    "full": "The database has no room left.",
+    "read-only": "The database takes no changes now.",
 }
 
 
@@ -56,7 +69,14 @@ def is_api(request: HttpRequest) -> bool:
 
 
 class JsonErrors(MiddlewareMixin):
-    """Turns what Django itself answers on API addresses (404, 405, 400…) into our JSON."""
+    """Turns what Django itself answers on API addresses (404, 405, 400…) into our JSON, and
+    what pages raise when the database is in trouble into an honest 503."""
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponse | None:
+        kind = outages.kind(exception)
+        return _unavailable(request, exception, kind) if kind else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if response.status_code < 400 or not is_api(request):
@@ -68,6 +88,14 @@ class JsonErrors(MiddlewareMixin):
             if header in response:
                 answer[header] = response[header]
         return answer
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: for what middleware raises, which no other handler sees."""
+    error = sys.exc_info()[1]
+    if error is not None and (kind := outages.kind(error)):
+        return _unavailable(request, error, kind)
+    return error_response(500) if is_api(request) else default_server_error(request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -95,8 +123,7 @@ def install(api: NinjaAPI) -> None:
         SuspiciousOperation: lambda _request, _error: error_response(400),
         # A value that the database cannot hold, PostgreSQL's NUL in a cookie for one.
         DataError: lambda _request, _error: error_response(400),
-        OperationalError: _database_away,
-        InterfaceError: _database_away,
+        Error: _database_error,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():
@@ -122,10 +149,26 @@ def _throttled(_request: HttpRequest, error: Throttled) -> HttpResponse:
     return answer
 
 
-def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.error("%s %s: the database failed", request.method, request.path, exc_info=error)
-    answer = error_response(503, "DATABASE_UNAVAILABLE", "The database does not answer.")
+def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
+    if kind := outages.kind(error):
+        return _unavailable(request, error, kind)
+    return _unexpected(request, error)
+
+
+def _unavailable(request: HttpRequest, error: BaseException, kind: str) -> HttpResponse:
+    """What the database is to blame for, honestly: it may well do on another try."""
+    outages.note(f"{request.method} {request.path}", error)
+    if is_api(request):
+        message = DATABASE_TROUBLES[kind]
+        answer: HttpResponse = error_response(
+            503, "DATABASE_UNAVAILABLE", message, {"reason": kind}
+        )
+    else:
+        # Without the request, whose user and messages would have to be looked up.
+        answer = HttpResponse(render_to_string("503.html"), status=503)
     answer["Retry-After"] = "2"
+    # What there is to say is said; Django would add a line, or a traceback, each time.
+    answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer
 
 

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from config import api, health
 
+handler500 = "config.errors.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),

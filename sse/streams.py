@@ -27,12 +27,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
-from sse import frames
+from sse import frames, outages
 from sse.exceptions import StreamRefused
 from sse.frames import Frame
 from sse.hub import Hub, get_hub
@@ -146,7 +146,7 @@ class EventStream:
             began = hub.loop.time()
             try:
                 grant = await hub.database(self.authorize, request, purpose="access")
-            except DatabaseError as error:
+            except Error as error:
                 raise _no_database(error) from error
             # A revocation that came while the right was looked up has not ended this stream,
             # which the hub does not know yet.
@@ -226,7 +226,7 @@ class Stream:
             try:
                 async with self.hub.newcomers:
                     await self._subscription.open(tuple(map(storable, self.targets)), after)
-            except DatabaseError as error:
+            except Error as error:
                 raise _no_database(error) from error
             self._transport.give_up_after(self._heartbeat)
             self._started = True
@@ -359,9 +359,9 @@ class Stream:
                 self.hub.counts.replayed += len(taken)
                 for body in _chunks(map(self._wire, taken)):
                     await self._send_at_leisure(body)
-        except DatabaseError as error:
+        except Error as error:
             # The client comes back with its cursor.
-            logger.warning("a stream is ended, its log cannot be read: %s", error)
+            outages.note("a stream is ended, its log cannot be read", error)
             self.end("log unreadable")
         finally:
             self._catching_up = None
@@ -543,12 +543,13 @@ def going_away() -> StreamRefused:
     )
 
 
-def _no_database(error: DatabaseError) -> StreamRefused:
-    logger.warning("no stream without the database: %s", type(error).__name__)
+def _no_database(error: Error) -> StreamRefused:
+    outages.note("a stream is refused", error)
     return StreamRefused(
         503,
         "DATABASE_UNAVAILABLE",
         "The database does not answer.",
+        details={"reason": outages.kind(error)},
         headers={"Retry-After": "2"},
     )
 
