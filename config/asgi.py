@@ -9,6 +9,9 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+from config import postgresql
+
+postgresql.bound_waits()
 django_application = get_asgi_application()
 
 from django.urls import re_path  # noqa: E402 - Django must be set up first

@@ -99,6 +99,22 @@ def database_threads(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def database_deadline(**_: Any) -> list[CheckMessage]:
+    bounds = (settings.DATABASE_STATEMENT_SECONDS, settings.DATABASE_LOCK_SECONDS)
+    deadline = settings.DATABASE_DEADLINE_SECONDS
+    if min(bounds) >= 0 and deadline > max(bounds):
+        return []
+    return [
+        Error(
+            f"DATABASE_DEADLINE_SECONDS is {deadline:g}, DATABASE_STATEMENT_SECONDS and "
+            f"DATABASE_LOCK_SECONDS are {bounds[0]:g} and {bounds[1]:g}: a slow statement "
+            "would cost its connection before the database itself ends it.",
+            hint="Set the deadline to more than the other two; 10, 8 and 5 are usual.",
+            id="config.E007",
+        )
+    ]
+
+
 def openai_key(**_: Any) -> list[CheckMessage]:
     if settings.AI_BACKEND != "openai" or settings.OPENAI_API_KEY:
         return []
@@ -113,4 +129,13 @@ def openai_key(**_: Any) -> list[CheckMessage]:
     ]
 
 
-ALL = (service, ai_backend, opening_hours, heartbeat, database, database_threads, openai_key)
+ALL = (
+    service,
+    ai_backend,
+    opening_hours,
+    heartbeat,
+    database,
+    database_threads,
+    database_deadline,
+    openai_key,
+)

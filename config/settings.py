@@ -110,8 +110,23 @@ TEMPLATES = [
 DATABASE_POOL_MAX = env.int("DATABASE_POOL_MAX", default=20)
 # Threads with a connection each that serve streams and the AI; what hangs in one purpose leaves
 # the others alone. "log" reads events, "access" asks who may open a stream, "watch" writes the
-# process's sign of life, "work" is the AI's, "chores" are what nobody waits for.
-SSE_DATABASE_THREADS = {"log": 2, "access": 2, "watch": 1, "work": 3, "chores": 2}
+# process's sign of life, "work" is the AI's, "chores" and "pruning" are what nobody waits for.
+SSE_DATABASE_THREADS = {
+    "log": 2,
+    "access": 2,
+    "watch": 1,
+    "work": 3,
+    "chores": 1,
+    "pruning": 1,
+}
+# In a process that serves (see docs/operations.md, "When the database is slow or away"): the
+# longest statement, the longest wait for a lock, both enforced by the server and 0 for what it
+# has itself; and how long a request waits for the database in all.
+DATABASE_STATEMENT_SECONDS = env.float("DATABASE_STATEMENT_SECONDS", default=8.0)
+DATABASE_LOCK_SECONDS = env.float("DATABASE_LOCK_SECONDS", default=5.0)
+DATABASE_DEADLINE_SECONDS = env.float("DATABASE_DEADLINE_SECONDS", default=10.0)
+# What asks for a stream or an answer of the AI waits so long, the wait for a thread included.
+SSE_DATABASE_SECONDS = DATABASE_DEADLINE_SECONDS + 5
 
 DATABASES = {
     "default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
@@ -122,7 +137,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # waits for its turn (timeout) instead of failing in the middle. WAL: readers never wait.
     _database.setdefault("OPTIONS", {}).update(
         transaction_mode="IMMEDIATE",
-        timeout=5,
+        timeout=DATABASE_LOCK_SECONDS,
         init_command=(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000; "
             # Who commits when the WAL has so many pages waits for the disk: 16 MB, not 4.
@@ -132,13 +147,26 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # Threads and processes of the tests share the test database, so it is a file.
     _database["TEST"] = {"NAME": str(BASE_DIR / ".test.sqlite3")}
 elif _database["ENGINE"] == "django.db.backends.postgresql":
-    _database.setdefault("OPTIONS", {})["pool"] = {
-        "min_size": env.int("DATABASE_POOL_MIN", default=1),
-        "max_size": max(1, DATABASE_POOL_MAX - sum(SSE_DATABASE_THREADS.values())),
-        "timeout": 10,
-    }
-# What asks for a stream or an answer of the AI waits so long for the database, at the most.
-SSE_DATABASE_SECONDS = 15.0
+    _database["ENGINE"] = "config.postgresql"
+    _database.setdefault("OPTIONS", {}).update(
+        pool={
+            "min_size": env.int("DATABASE_POOL_MIN", default=1),
+            "max_size": max(1, DATABASE_POOL_MAX - sum(SSE_DATABASE_THREADS.values())),
+        },
+        bounds={
+            "statement": DATABASE_STATEMENT_SECONDS,
+            "lock": DATABASE_LOCK_SECONDS,
+            "deadline": DATABASE_DEADLINE_SECONDS,
+            # One of its small transactions may have to read a whole table first.
+            "pruning": 60.0,
+        },
+        connect_timeout=2,
+        # What is on its way to a host that is gone, and an idle connection to it.
+        tcp_user_timeout=5000,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Realtime ---------------------------------------------------------------------------

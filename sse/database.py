@@ -150,7 +150,7 @@ class DatabaseThreads:
         keep = 0.0 if connection.vendor == "sqlite" else CONNECTION_KEPT_SECONDS
         if (job := self._wait(keep)) is not None:
             return job
-        _give_back()
+        _give_back(self.purpose)
         with self._changed:
             if (job := self._wait(THREAD_KEPT_SECONDS)) is None:
                 # Under the lock: what comes from now on starts another thread.
@@ -169,7 +169,7 @@ class DatabaseThreads:
         me = threading.get_ident()
         self._busy_since[me] = (time.monotonic(), patience)
         try:
-            _refresh()
+            _refresh(self.purpose)
             return work(*args)
         finally:
             del self._busy_since[me]
@@ -213,35 +213,36 @@ class Pools:
 _this_thread = threading.local()
 
 
-def _take_own_connection() -> None:
+def _take_own_connection(purpose: str) -> None:
     """Give this thread a connection that it keeps, and that no pool counts: requests that have
-    taken all of a pool's leave it alone."""
+    taken all of a pool's leave it alone. Its `purpose` is there for a backend to look at."""
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     options = dict(own.settings_dict["OPTIONS"])
     options.pop("pool", None)
     own.settings_dict = {**own.settings_dict, "CONN_MAX_AGE": None, "OPTIONS": options}
+    own.purpose = purpose  # type: ignore[attr-defined] # of ours
     connections[DEFAULT_DB_ALIAS] = own
     _this_thread.own = True
 
 
-def _refresh() -> None:
+def _refresh(purpose: str) -> None:
     """Before each piece of work: a connection that is known to be broken is replaced."""
     if not hasattr(_this_thread, "own"):
-        _take_own_connection()
+        _take_own_connection(purpose)
         return
     try:
         close_old_connections()
     except Exception as error:  # noqa: BLE001 - whatever it is, the connection is no good
         logger.warning("a broken database connection is left behind: %s", error)
-        _take_own_connection()
+        _take_own_connection(purpose)
 
 
-def _give_back() -> None:
+def _give_back(purpose: str) -> None:
     try:
         connections.close_all()
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning("a database connection could not be closed: %s", error)
-        _take_own_connection()
+        _take_own_connection(purpose)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

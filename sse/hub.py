@@ -642,7 +642,7 @@ class Hub:
         )
 
     async def _prune(self) -> None:
-        await self.database(_prune, purpose="chores", seconds=PRUNING_SECONDS)
+        await self.database(_prune, purpose="pruning", seconds=PRUNING_SECONDS)
 
     async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
