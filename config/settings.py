@@ -208,6 +208,8 @@ SSE_MAX_STREAMS_PER_TARGET = env.int("SSE_MAX_STREAMS_PER_TARGET", default=50)
 SSE_MAX_STREAMS_PER_ADDRESS = env.int("SSE_MAX_STREAMS_PER_ADDRESS", default=200)
 # A stream older than this ends with a goodbye, between 80 % and all of it; clients resume.
 SSE_MAX_STREAM_SECONDS = env.float("SSE_MAX_STREAM_SECONDS", default=600.0)
+# Whether frames may be written past the server's `send` where that is known to be safe.
+SSE_DIRECT_WRITES = env.bool("SSE_DIRECT_WRITES", default=True)
 SSE_RETENTION_HOURS = env.float("SSE_RETENTION_HOURS", default=72.0)
 SSE_RETENTION_EVENTS = env.int("SSE_RETENTION_EVENTS", default=5000)
 

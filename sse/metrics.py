@@ -25,6 +25,7 @@ class Counts:
 
     published: int = 0
     delivered: int = 0
+    delivered_directly: int = 0
     replayed: int = 0
     pages_read: int = 0
     gaps_filled: int = 0
@@ -43,6 +44,7 @@ class Counts:
 _HELP = {
     "published": "Events handed to the hub for publication",
     "delivered": "Events written to live streams",
+    "delivered_directly": "Of these, written past the server's own send",
     "replayed": "Events written to streams from the log",
     "pages_read": "Reads of the log for streams that were behind, shared between them",
     "gaps_filled": "Events that the layer did not bring and the log did",

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -72,6 +73,7 @@ class Server:
         self.application = application
         self.work = work
         self._hub: Hub | None = None
+        self._leaving = False
         servers.leave_out_queries()
         servers.leave_bodies_alone()
         if "daphne.server" in sys.modules:
@@ -91,37 +93,49 @@ class Server:
             self._hub.supervisor.keep(work.__name__, work)
 
     async def stop(self) -> None:
-        threading.Thread(target=_leave_for_certain, name="sse-exit", daemon=True).start()
+        self._leave_in_time()
         if self._hub is not None:
             await self._hub.close()
+
+    def _leave_in_time(self) -> None:
+        """Bound the time from the first order to stop to the end of the process."""
+        if not self._leaving:
+            self._leaving = True
+            threading.Thread(target=_leave_for_certain, name="sse-exit", daemon=True).start()
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.start(asyncio.get_running_loop())
-                self._heed_sigterm(asyncio.get_running_loop())
+                self._heed_signals(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def _heed_sigterm(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the streams when the server is told to stop: it waits for them before it says
-        so by the lifespan protocol."""
+    def _heed_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the streams when the server is told to stop: it waits for them, and without a
+        limit of its own for ever, before it says so by the lifespan protocol."""
         if threading.current_thread() is not threading.main_thread():
             return
-        servers_own = signal.getsignal(signal.SIGTERM)
-        if not callable(servers_own):
-            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            servers_own = signal.getsignal(number)
+            if callable(servers_own):
+                signal.signal(number, partial(self._told_to_stop, loop, servers_own))
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self._hub is not None:
-                loop.call_soon_threadsafe(self._hub.begin_closing)
-            servers_own(number, frame)
-
-        signal.signal(signal.SIGTERM, stop)
+    def _told_to_stop(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        servers_own: Callable[[int, FrameType | None], Any],
+        number: int,
+        frame: FrameType | None,
+    ) -> None:
+        self._leave_in_time()
+        if self._hub is not None:
+            loop.call_soon_threadsafe(self._hub.begin_closing)
+        servers_own(number, frame)
 
     def _hang_on_reactor(self) -> None:
         from twisted.internet import defer, reactor

@@ -22,6 +22,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -59,6 +60,8 @@ WRITE_BYTES = 64 * 1024
 PENDING_BYTES = 512 * 1024
 STALLED_SECONDS = 8.0
 LOOK_SECONDS = 0.1
+# How long a client may take to read the end of its stream.
+FINISH_SECONDS = 1.0
 # More than any client sends back to us; what is longer was never a cursor of ours.
 CURSOR_MAX_CHARACTERS = 4000
 
@@ -272,10 +275,32 @@ class Stream:
             self._close()
         if not self._started:
             raise going_away()
-        if self._ended == "slow":
-            self._transport.abort()
-        elif self._ended != "disconnected":
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        if self._ended == "slow" or not (self._ended == "disconnected" or await self._finish()):
+            await self._drop(receive)
+
+    async def _finish(self) -> bool:
+        """End the response; False if the client does not take what is left. uvicorn would wait
+        for it, and when it stops, for its connection too."""
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._send(
+                    {"type": "http.response.body", "body": b"", "more_body": False}
+                )
+                # Unless the process stops, the connection may carry another request by now.
+                while self.hub.closing and self._transport.lingers():  # noqa: ASYNC110 - it says nothing
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _drop(self, receive: Receive) -> None:
+        """Drop the connection, and wait until the server knows: it would complain of a response
+        without an end."""
+        self._transport.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
 
     def end(self, reason: str) -> None:
         """End the stream from the server's side: nothing more is written to it."""
@@ -315,6 +340,7 @@ class Stream:
             if frame is not None:
                 self.hub.counts.delivered += 1
                 if self._transport.write(frame.chunk):
+                    self.hub.counts.delivered_directly += 1
                     self._written_at = self.hub.loop.time()
                     self._note_pending()
                 else:

@@ -1,16 +1,34 @@
 """What the ASGI interface hides and a stream has to know of its connection.
 
 daphne's `send` never waits: bytes for a client that has stopped reading pile up in the
-transport. uvicorn's waits, but for ever. So the transport is looked up behind `send`; where a
-server is not known, its own flow control has to do.
+transport. uvicorn's waits, but for ever. So the transport is looked up behind `send`, by exact
+types: of connections of any other make nothing is assumed, and their server's own flow control
+has to do.
+
+Writing past `send` rests on more than on types, on what these libraries do inside. It is done
+in the versions in which that was read and tested, and nowhere over a wrapped connection.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+# By library, how the versions begin in which direct writes were read and tested.
+TESTED_VERSIONS = {
+    "daphne": ("4.2.",),
+    "Twisted": ("26.10.",),
+    "uvicorn": ("0.54.",),
+}
 
 # Linux: how long sent bytes may stay unacknowledged before the connection is given up.
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -29,6 +47,10 @@ class Transport:
         chunked one in mid-stream; then `send` has to do it."""
         return False
 
+    def lingers(self) -> bool:
+        """Whether the connection is still open and its server, told to stop, waits for it."""
+        return False
+
     def abort(self) -> None:
         """Drop the connection at once, with what was not read of it."""
 
@@ -45,6 +67,8 @@ class Transport:
 
 
 class DaphneTransport(Transport):
+    """Over TCP or a Unix socket."""
+
     __slots__ = ("_request",)
 
     def __init__(self, request: Any) -> None:
@@ -52,16 +76,54 @@ class DaphneTransport(Transport):
 
     @property
     def _connection(self) -> Any:
-        channel = self._request.channel
-        return None if channel is None else channel.transport
+        """Of Twisted's, or None once it is lost or the response has ended."""
+        return getattr(getattr(self._request, "channel", None), "transport", None)
+
+    @property
+    def _socket_transport(self) -> Any:
+        """What has the socket."""
+        return self._connection
+
+    def pending(self) -> int:
+        transport = self._socket_transport
+        if transport is None:
+            return 0
+        return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)
+
+    def abort(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.abortConnection()
+
+    def handle(self) -> socket.socket | None:
+        transport = self._socket_transport
+        found: socket.socket | None = None if transport is None else transport.socket
+        return found
+
+
+class DaphneTlsTransport(DaphneTransport):
+    """Bytes pass through Twisted's TLS: gathered, encrypted, and given to the TCP transport."""
+
+    __slots__ = ()
+
+    @property
+    def _socket_transport(self) -> Any:
+        connection = self._connection
+        return None if connection is None else connection.transport
 
     def pending(self) -> int:
         connection = self._connection
         if connection is None:
             return 0
-        return (
-            len(connection.dataBuffer) - int(connection.offset) + int(connection._tempDataLen)
-        )
+        gathered = getattr(connection._aggregator, "_buffer", ())
+        waiting = (*gathered, *connection._appSendBuffer)
+        return sum(map(len, waiting)) + super().pending()
+
+
+class DirectDaphneTransport(DaphneTransport):
+    """Over TCP and nothing else, in versions whose insides are known."""
+
+    __slots__ = ()
 
     def write(self, chunk: bytes) -> bool:
         request = self._request
@@ -73,7 +135,7 @@ class DaphneTransport(Transport):
             or not request.startedWriting
             or not connection.connected
             or connection.disconnecting
-            or getattr(connection, "TLS", True)
+            or connection.TLS
             or connection._tempDataLen
             or connection.dataBuffer
         ):
@@ -90,39 +152,30 @@ class DaphneTransport(Transport):
             connection.write(chunk[sent:])
         return True
 
-    def abort(self) -> None:
-        connection = self._connection
-        if connection is not None:
-            connection.abortConnection()
-
-    def handle(self) -> socket.socket | None:
-        connection = self._connection
-        found: socket.socket | None = None if connection is None else connection.getHandle()
-        return found
-
 
 class UvicornTransport(Transport):
-    __slots__ = ("_cycle",)
+    """Over any asyncio transport, of which only the public methods are used."""
+
+    __slots__ = ("_cycle", "_protocol")
 
     def __init__(self, cycle: Any) -> None:
         self._cycle = cycle
+        self._protocol = cycle.transport.get_protocol()
 
     def pending(self) -> int:
-        size: int = self._cycle.transport.get_write_buffer_size()
+        if self._cycle.disconnected:
+            return 0
+        transport = self._cycle.transport
+        size: int = transport.get_write_buffer_size()
+        # Over TLS that is what has not been encrypted; the rest waits below it.
+        below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+        if below is not None:
+            size += below.get_write_buffer_size()
         return size
 
-    def write(self, chunk: bytes) -> bool:
-        cycle = self._cycle
-        if (
-            not cycle.response_started
-            or cycle.response_complete
-            or cycle.disconnected
-            or cycle.flow.write_paused
-            or not getattr(cycle, "chunked_encoding", False)
-        ):
-            return False
-        cycle.transport.write(chunk)
-        return True
+    def lingers(self) -> bool:
+        # With nothing pending, too: TLS waits for the client's goodbye.
+        return self._protocol in self._protocol.connections
 
     def abort(self) -> None:
         self._cycle.transport.abort()
@@ -134,16 +187,85 @@ class UvicornTransport(Transport):
         return found
 
 
+class DirectUvicornTransport(UvicornTransport):
+    """With httptools, which has no state that a chunk written past it would upset; h11 has.
+    TLS, where there is any, is below the transport that is written to."""
+
+    __slots__ = ()
+
+    def write(self, chunk: bytes) -> bool:
+        cycle = self._cycle
+        if (
+            not cycle.response_started
+            or cycle.response_complete
+            or cycle.disconnected
+            or cycle.flow.write_paused
+            or not cycle.chunked_encoding
+            or cycle.transport.is_closing()
+        ):
+            return False
+        cycle.transport.write(chunk)
+        return True
+
+
 def behind(send: Any) -> Transport:
     """The transport behind an ASGI `send`."""
-    if isinstance(send, partial):
+    if type(send) is partial:
         request = send.args[0] if send.args else None
-        connection = getattr(getattr(request, "channel", None), "transport", None)
-        if all(hasattr(connection, name) for name in ("dataBuffer", "offset", "_tempDataLen")):
-            return DaphneTransport(request)
+        if _is_a(request, "daphne.http_protocol", "WebRequest"):
+            return _daphnes(request)
     cycle = getattr(send, "__self__", None)
-    if hasattr(cycle, "scope") and hasattr(
-        getattr(cycle, "transport", None), "get_write_buffer_size"
-    ):
+    if _is_a(cycle, "uvicorn.protocols.http.h11_impl", "RequestResponseCycle"):
+        return UvicornTransport(cycle)
+    if _is_a(cycle, "uvicorn.protocols.http.httptools_impl", "RequestResponseCycle"):
+        if settings.SSE_DIRECT_WRITES and known("uvicorn"):
+            return DirectUvicornTransport(cycle)
         return UvicornTransport(cycle)
     return Transport()
+
+
+def _daphnes(request: Any) -> Transport:
+    channel: Any = getattr(request, "channel", None)
+    if not _is_a(channel, "twisted.web.http", "HTTPChannel"):
+        # Such as a stream of HTTP/2.
+        return Transport()
+    connection = channel.transport
+    if _is_a(connection, "twisted.internet.tcp", "Server"):
+        # startTLS makes a connection a TLS one without changing its type.
+        if connection.TLS:
+            return Transport()
+        if settings.SSE_DIRECT_WRITES and known("daphne", "Twisted"):
+            return DirectDaphneTransport(request)
+        return DaphneTransport(request)
+    if _is_a(connection, "twisted.internet.unix", "Server"):
+        return DaphneTransport(request)
+    tls = _is_a(connection, "twisted.protocols.tls", "BufferingTLSTransport")
+    if tls and _is_a(connection.transport, "twisted.internet.tcp", "Server"):
+        return DaphneTlsTransport(request)
+    return Transport()
+
+
+def _is_a(thing: Any, module: str, name: str) -> bool:
+    """Whether it is of exactly this type, whose module is looked up but never imported."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and type(thing) is getattr(loaded, name, None)
+
+
+@cache
+def known(*libraries: str) -> bool:
+    """Whether all of them are of versions in which direct writes were tested; says it once."""
+    for library in libraries:
+        try:
+            installed = version(library)
+        except PackageNotFoundError:
+            installed = "of no version"
+        if not installed.startswith(TESTED_VERSIONS[library]):
+            logger.warning(
+                "%s %s is none of the versions whose connections are written to directly (%s); "
+                "streams go through the server's send, which costs more",
+                library,
+                installed,
+                ", ".join(f"{start}*" for start in TESTED_VERSIONS[library]),
+            )
+            return False
+    return True

@@ -25,6 +25,7 @@ def test_metrics_follow_what_streams_do(services: Services, clients: Clients) ->
 
     assert service.metric("sse_open_streams") == 1
     assert service.metric("sse_delivered_total") > before
+    assert service.metric("sse_delivered_directly_total") > 0
     assert service.metric("sse_published_total") >= 3
     assert service.metric("sse_publish_to_write_seconds_count") >= 3
     assert service.metric("sse_breaker_open") == 0

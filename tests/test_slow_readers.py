@@ -20,6 +20,7 @@ from tests.harness.databases import Database
 from tests.harness.redis import RedisServer
 from tests.harness.services import Server, Service, Services
 from tests.harness.streams import EventStream, StreamRefused, parse_frames
+from tests.harness.tls import Certificate
 from tests.harness.waiting import wait_until
 
 SERVERS: list[Server] = ["daphne", "uvicorn"]
@@ -51,6 +52,9 @@ class RawStream:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.socket.settimeout(10)
         self.socket.connect(("127.0.0.1", service.port))
+        if service.tls:
+            context = service.tls.trusting
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._http = h11.Connection(our_role=h11.CLIENT)
         path = f"/api/sessions/{customer.session}/events?token={customer.token}"
         headers = [("Host", "127.0.0.1"), ("Last-Event-ID", after)]
@@ -110,8 +114,13 @@ def test_clients_that_stop_reading_are_cut_and_cost_little(
     demo_database: Database,
     tmp_path: Path,
 ) -> None:
-    """On each server, at once: nearly all of the time goes by in waiting."""
-    serving = [services.start(redis=redis_server, server=server) for server in SERVERS]
+    """On each server, with TLS and without, at once: nearly all of the time goes by in
+    waiting."""
+    serving = [
+        services.start(redis=redis_server, server=server, tls=tls)
+        for server in SERVERS
+        for tls in (None, Certificate(tmp_path))
+    ]
     for service in serving:
         service.wait_for_mode("redis")
     customer = clients.customer(serving[0])
@@ -148,6 +157,7 @@ def open_at(service: Service, customer: Customer, *, after: str | None = None) -
         f"{service.api_url}{customer.path('/events')}",
         params={"token": customer.token},
         last_event_id=after,
+        verify=service.verify,
     )
     customer.streams.append(stream)
     stream.wait_for("connected")
@@ -182,27 +192,36 @@ def costs_until_cut(serving: list[Service], before: list[int], cut: int) -> list
 
 
 def test_stream_of_a_client_whose_network_is_gone_ends(
-    services: Services, clients: Clients
+    services: Services, clients: Clients, tmp_path: Path
 ) -> None:
-    for server in SERVERS:
-        service = services.start(server=server, SSE_HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS))
-        customer = clients.customer(service)
-        alive = open_at(service, customer)
-        with RawStream(service, customer) as gone:
+    """On each server, with TLS and without."""
+    serving = [
+        services.start(server=server, tls=tls, SSE_HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS))
+        for server in SERVERS
+        for tls in (None, Certificate(tmp_path))
+    ]
+    customer = clients.customer(serving[0])
+    alive = [open_at(service, customer) for service in serving]
+    with ExitStack() as stack:
+        gone = [stack.enter_context(RawStream(service, customer)) for service in serving]
+        for service in serving:
             assert service.metric("sse_open_streams") == 2
 
-            began = time.monotonic()
-            gone.go_deaf()
+        began = time.monotonic()
+        for stream in gone:
+            stream.go_deaf()
+        for service in serving:
             wait_until(
                 lambda service=service: service.metric("sse_open_streams") == 1,
                 timeout=20,
                 what="the dead connection to be given up",
             )
-            taken = time.monotonic() - began
+        taken = time.monotonic() - began
 
-        # A heartbeat, the wait for its acknowledgement, and the kernel's next look.
-        assert taken < 2 * HEARTBEAT_SECONDS + 2
-        alive.wait_for("heartbeat", after=len(alive.received))
+    # A heartbeat, the wait for its acknowledgement, and the kernel's next look.
+    assert taken < 2 * HEARTBEAT_SECONDS + 2
+    for stream in alive:
+        stream.wait_for("heartbeat", after=len(stream.received))
 
 
 def test_streams_from_one_address_are_limited(services: Services, clients: Clients) -> None:
