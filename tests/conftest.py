@@ -17,6 +17,7 @@ from ai_chatbot.counters import counter
 from tests.harness.browser import Pages, launched_chromium
 from tests.harness.client import Clients
 from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases
+from tests.harness.nursery import Nursery
 from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
 from tests.harness.reports import ONCE, note_elsewhere
@@ -96,6 +97,16 @@ def django_db_setup(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 [name],
             )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage is taken of programs that start by themselves only."""
+    if request.config.pluginmanager.hasplugin("_cov"):
+        yield
+        return
+    with Nursery():
+        yield
 
 
 @pytest.fixture(scope="session")

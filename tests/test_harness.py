@@ -1,7 +1,9 @@
 """The peers that the other tests rely on do what they are said to do."""
 
+import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.harness import postgres
 from tests.harness.browser import Pages, find_chromium
 from tests.harness.databases import CommandFailed, Database
 from tests.harness.environment import ROOT, environment
+from tests.harness.nursery import Nursery, run_python
 from tests.harness.ports import free_port
 from tests.harness.processes import ManagedProcess, ProcessFailed
 from tests.harness.redis import RedisServer, bundled_redis_server, find_redis_server
@@ -108,6 +111,39 @@ def test_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
 
 def _wait_readable(descriptor: int) -> None:
     assert select.select([descriptor], [], [], 10)[0], "still running after 10 s"
+
+
+def test_forked_program_is_as_if_started_by_itself(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "own = ('config', 'sse', 'ai_chatbot', 'agent_workbench', 'tests')\n"
+        "print(json.dumps([dict(os.environ), sys.argv, os.getcwd(), os.getppid(), __name__,\n"
+        "    [name for name in sys.modules if name.partition('.')[0] in own]]))\n"
+        "print('wrong', file=sys.stderr)\n"
+        "raise SystemExit(3)"
+    )
+    argv = [str(script), "--option"]
+    status, output, errors = run_python(argv, env={"ONLY": "this"}, timeout=30)
+    env, seen, directory, parent, name, modules = json.loads(output)
+    assert (status, errors) == (3, "wrong\n")
+    assert (env, seen, directory, name) == ({"ONLY": "this"}, argv, str(ROOT), "__main__")
+    assert modules == []
+    assert parent != os.getpid(), "the nursery is closed"
+
+
+def test_forked_program_can_be_killed_and_waited_for(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import time; print('on', flush=True); time.sleep(60)")
+    assert Nursery.current is not None
+    log = tmp_path / "log"
+    process = Nursery.current.fork([str(script)], env={}, cwd=ROOT, stdout=log)
+    wait_until(lambda: log.exists() and log.read_text() == "on\n", what="it to run")
+    assert process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.01)
+    process.kill()
+    assert process.wait(10) == process.poll() == -signal.SIGKILL
 
 
 def test_process_that_ignores_sigterm_is_killed_and_reported(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import secrets
 import shutil
 import sqlite3
-import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
@@ -13,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.harness.environment import ROOT, environment
+from tests.harness.environment import environment
+from tests.harness.nursery import run_python
 from tests.harness.postgres import Postgres
 
 DEMO_AGENTS = ("alice", "bob")
@@ -33,22 +32,12 @@ class Database:
 
     def manage(self, *argv: str, timeout: float = 120.0, **env: str) -> str:
         """`manage.py ARGV` in a process of its own; its standard output."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *argv],
-            cwd=ROOT,
-            env=self.environment(**env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+        status, output, errors = run_python(
+            ["manage.py", *argv], env=self.environment(**env), timeout=timeout
         )
-        if done.returncode:
-            command = " ".join(argv)
-            raise CommandFailed(
-                f"manage.py {command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-            )
-        return done.stdout
+        if status:
+            raise CommandFailed(f"manage.py {' '.join(argv)}: {status}\n{output}\n{errors}")
+        return output
 
     def environment(self, **overrides: str) -> dict[str, str]:
         own = {"DATABASE_URL": self.url, "DEMO_PASSWORD_FILE": str(self.password_file)}

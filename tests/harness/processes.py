@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.harness.environment import ROOT
+from tests.harness.nursery import Forked, Nursery
 
 TETHER = Path(__file__).with_name("tether.py")
 
@@ -18,7 +19,8 @@ class ProcessFailed(Exception):
 
 
 class ManagedProcess:
-    """Output goes to `log`, appended to across restarts.
+    """Output goes to `log`, appended to across restarts. `forked`: a Python module may come out
+    of the nursery, where there is one.
 
     Start it from a thread that outlives it, such as the main one: the kernel ends the program
     when the thread that started it is gone, so that a killed test run leaves nothing behind.
@@ -33,6 +35,7 @@ class ManagedProcess:
         *,
         log: Path,
         name: str = "",
+        forked: bool = True,
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
         user: str | None = None,
@@ -45,7 +48,8 @@ class ManagedProcess:
         self.cwd = cwd
         self._user = user
         self._orphan_signal = orphan_signal
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forked = forked and self.argv[:2] == [sys.executable, "-m"]
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -55,7 +59,7 @@ class ManagedProcess:
         return self._started.pid
 
     @property
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes] | Forked:
         if self._process is None:
             raise RuntimeError(f"{self} was not started")
         return self._process
@@ -65,6 +69,16 @@ class ManagedProcess:
             raise RuntimeError(f"{self} is running already")
         if self not in self.started:
             self.started.append(self)
+        nursery = Nursery.current
+        if self._forked and nursery and nursery.usable:
+            self._process = nursery.fork(
+                self.argv[1:],
+                env=os.environ if self.env is None else self.env,
+                cwd=self.cwd,
+                stdout=self.log,
+                orphan_signal=self._orphan_signal,
+            )
+            return
         tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
         tether += [str(int(self._orphan_signal)), self._user or "-"]
         with self.log.open("ab") as output:
