@@ -3,7 +3,8 @@
 import pytest
 
 from tests.chaos import scenarios
-from tests.chaos.run import Load, World, run
+from tests.chaos.run import Act, Load, run
+from tests.chaos.world import Stage, World
 from tests.harness.databases import Database
 from tests.harness.services import Server
 
@@ -25,16 +26,24 @@ def streams_are_cut_and_a_process_killed(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "server"),
+    ("act", "server"),
     [
         (redis_comes_and_goes, "daphne"),
         (streams_are_cut_and_a_process_killed, "uvicorn"),
     ],
 )
 def test_every_stream_gets_every_message_once_and_in_order(
-    scenario: scenarios.Scenario, server: Server, demo_database: Database
+    act: Act, server: Server, demo_database: Database
 ) -> None:
-    outcome = run(scenario.__name__, scenario, demo_database, load=LOAD, seed=1, server=server)
+    outcome = run(
+        act.__name__,
+        act,
+        demo_database,
+        load=LOAD,
+        seed=1,
+        server=server,
+        stage=Stage(refuses=True),
+    )
 
     assert outcome.failures == []
     assert outcome.accepted >= 40

@@ -12,6 +12,8 @@ from tests.bench.peers import VENDORS, databases, print_table
 from tests.chaos.run import Load, Outcome, run
 from tests.chaos.scenarios import SCENARIOS
 
+LONGEST = 600
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
@@ -38,19 +40,31 @@ def main() -> int:
     load = Load(options.streams, options.rate)
     with databases(options.vendor) as source:
         for name in options.scenario:
+            scenario = SCENARIOS[name]
+            if options.vendor not in scenario.stage.vendors:
+                say(f"{name}: does not apply: {scenario.stage.why_not}")
+                continue
             with source.demo() as database:
                 outcome = run(
                     name,
-                    SCENARIOS[name],
+                    scenario.act,
                     database,
                     load=load,
                     seed=options.seed,
                     server=options.server,
+                    stage=scenario.stage,
                 )
             outcomes.append(outcome)
-            say(f"{name}: {'; '.join(outcome.failures) or 'ok'}")
+            notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
+            failures = "; ".join(_brief(each) for each in outcome.failures)
+            say(f"{name}: {failures or 'ok'}{notes}")
     print_table(Outcome.HEAD, [outcome.row for outcome in outcomes])
     return int(any(outcome.failures for outcome in outcomes))
+
+
+def _brief(failure: str) -> str:
+    # A log's excerpt, most of it.
+    return failure if len(failure) < LONGEST else f"{failure[:LONGEST]}…"
 
 
 def say(line: str) -> None:

@@ -6,8 +6,10 @@ Hundreds of them run in one loop, on raw sockets; h11 knows HTTP.
 import asyncio
 import json
 import random
+import ssl
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +28,10 @@ SILENCE_SECONDS = 30.0
 class Refused(Exception):
     """The server answered, and not with a stream."""
 
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -33,16 +39,21 @@ class Delivery:
 
     message_id: int
     client_id: str
-    seconds: float  # from its being enqueued to its arrival
+    enqueued: float  # time.time()
+    seconds: float  # from then to its arrival
 
 
 @dataclass
 class Tally:
-    """What all readers met with."""
+    """What readers and senders met with."""
 
     opened: int = 0
     lost: int = 0
-    refused: int = 0
+    # Answers of the server that were none, by their status: to streams, and to messages.
+    refused: Counter[int] = field(default_factory=Counter)
+    unsent: Counter[int] = field(default_factory=Counter)
+    # Messages that got no answer at all in the time that a client waits.
+    unanswered: int = 0
     # How long the server asked to stay away, in seconds.
     goodbyes: list[float] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
@@ -61,19 +72,32 @@ class Reader:
         after: str,
         chance: random.Random,
         tally: Tally,
+        tls: ssl.SSLContext | None = None,
+        on_reset: Callable[["Reader"], None] | None = None,
     ) -> None:
-        """`sessions`: whose messages it is to get. `after`: the cursor to begin with."""
+        """`sessions`: whose messages it is to get. `after`: the cursor to begin with.
+        `on_reset`: has the state read anew, as a client must whom the stream tells so."""
         self.path = path
+        self.token = token
         self.sessions = tuple(sessions)
         self.deliveries: list[Delivery] = []
+        # `(id, client_id)` of the messages that came, or that the state had after a reset.
+        self.seen: set[tuple[int, str]] = set()
+        self.reread: set[tuple[int, str]] = set()
+        self.resets = 0
+        # What others than senders with a client_id said, the AI for one: payloads.
+        self.said: list[dict[str, Any]] = []
+        self.statuses: list[str] = []
+        self.replies = 0  # begun
         self.ids: list[str] = []  # of everything durable, in the order of arrival
         self.last_id = after
         self.first_cursor: str | None = None
         self.connected = asyncio.Event()
         self.is_open = False
         self.tally = tally
-        self._token = token
         self._ports = ports
+        self._tls = tls
+        self._on_reset = on_reset
         self._chance = chance
         self._retry = FIRST_RETRY_SECONDS
         self._writer: asyncio.StreamWriter | None = None
@@ -83,8 +107,8 @@ class Reader:
         while True:
             try:
                 await self._read_one_stream()
-            except Refused:
-                self.tally.refused += 1
+            except Refused as refusal:
+                self.tally.refused[refusal.status] += 1
             except (OSError, TimeoutError, h11.RemoteProtocolError):
                 self.tally.lost += 1
             await asyncio.sleep(self._retry)
@@ -97,7 +121,9 @@ class Reader:
     async def _read_one_stream(self) -> None:
         port = self._chance.choice(self._ports)
         async with asyncio.timeout(CONNECT_SECONDS):
-            reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, self._writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=self._tls
+            )
         http = h11.Connection(our_role=h11.CLIENT)
         unfinished = b""
         try:
@@ -125,7 +151,7 @@ class Reader:
         headers = [
             ("Host", "127.0.0.1"),
             ("Accept", "text/event-stream"),
-            ("Authorization", f"Bearer {self._token}"),
+            ("Authorization", f"Bearer {self.token}"),
         ]
         if self.last_id:
             headers.append(("Last-Event-ID", self.last_id))
@@ -150,21 +176,35 @@ class Reader:
             self.connected.set()
         elif event["type"] == "reset":
             self.tally.resets.append(event["payload"]["reason"])
+            self.resets += 1
+            if self._on_reset is not None:
+                self._on_reset(self)
         elif event["type"] == "goodbye":
             self.tally.goodbyes.append(self._retry)
         elif frame.id is not None:
             self.ids.append(frame.id)
         if frame.id is not None:
             self.last_id = frame.id
-        if event["type"] == "message" and event["payload"]["client_id"]:
-            message = event["payload"]
-            late = time.time() - event["timestamp"]
-            self.deliveries.append(Delivery(message["id"], message["client_id"], late))
+        if event["type"] == "message":
+            self._take_message(event["payload"], event["timestamp"])
+        elif event["type"] == "reply_started":
+            self.replies += 1
+        elif event["type"] == "status_change":
+            self.statuses.append(event["payload"]["status"])
+
+    def _take_message(self, message: dict[str, Any], enqueued: float) -> None:
+        if not message["client_id"]:
+            self.said.append(message)
+            return
+        late = time.time() - enqueued
+        self.seen.add((message["id"], message["client_id"]))
+        self.deliveries.append(Delivery(message["id"], message["client_id"], enqueued, late))
 
     def unaccounted(self) -> int:
         """By how many durable events the cursor moved on without one of them arriving; below 0
-        where more arrived than it moved. Messages are only some of these events."""
-        if self.first_cursor is None:
+        where more arrived than it moved. Messages are only some of these events. A reset moves
+        it by what the state has instead."""
+        if self.first_cursor is None or self.resets:
             return 0
         return _sum(self.last_id) - _sum(self.first_cursor) - len(self.ids)
 

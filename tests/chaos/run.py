@@ -5,34 +5,30 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.chaos.scenarios import Scenario
+import httpx
+
 from tests.chaos.traffic import Conversation, Traffic
-from tests.harness.client import Agent, Clients
+from tests.chaos.world import Stage, World, open_world
+from tests.harness.client import Agent, ApiError, Clients, Json
 from tests.harness.databases import DEMO_AGENTS, Database
 from tests.harness.processes import ProcessFailed
-from tests.harness.redis import RedisServer
-from tests.harness.services import Server, Service, Services, TroubleInLog
+from tests.harness.services import Server, Service
 from tests.harness.waiting import wait_until
 
-PROCESSES = 2
 CONVERSATIONS = 8
 # Readers come back after at most ten seconds (`goodbye`), and then read what they missed.
 DELIVERED_SECONDS = 40.0
-RECOVERED_SECONDS = 30.0
 PAGE = 200
 
-_SETTINGS = {
-    "SSE_MAX_STREAMS_PER_ADDRESS": "0",
-    "SSE_MAX_STREAMS_PER_TARGET": "0",
-    "SSE_HEARTBEAT_SECONDS": "2",
-}
+Act = Callable[[World], None]
 
 
 @dataclass(frozen=True)
@@ -42,33 +38,6 @@ class Load:
     streams: int = 100
     rate: float = 20.0
     calm: float = 3.0
-
-
-@dataclass
-class World:
-    """What a scenario may do harm to."""
-
-    redis: RedisServer
-    services: list[Service]
-    traffic: Traffic
-    chance: random.Random
-    recoveries: list[float] = field(default_factory=list)
-
-    def note_recovery(self) -> None:
-        """How long it takes, from now on, until every process is on Redis again."""
-        began = time.monotonic()
-        for service in self.services:
-            wait_until(
-                lambda service=service: _mode(service) == "redis",
-                timeout=RECOVERED_SECONDS,
-                what=f"{service.name} to be back on Redis",
-            )
-        self.recoveries.append(time.monotonic() - began)
-
-
-def _mode(service: Service) -> object:
-    sse = service.health()["sse"]
-    return sse["mode"] if isinstance(sse, dict) else None
 
 
 @dataclass(frozen=True)
@@ -82,14 +51,22 @@ class Outcome:
     disordered: int
     resets: int
     reconnects: int
+    refused: int  # honest 503s, to messages and streams
+    failed: int  # any other 5xx
+    unanswered: int
+    asked: int
+    answered: int
     p50: float
     p99: float
     recovery: float  # the longest, or 0
+    stage: Stage
     troubles: tuple[str, ...]
+    notes: tuple[str, ...]
 
     HEAD = (
         *("scenario", "seconds", "accepted", "expected", "missing", "doubled", "disordered"),
-        *("resets", "reopened", "p50 ms", "p99 ms", "recovery s", "verdict"),
+        *("resets", "reopened", "503", "5xx", "silent", "answered", "p50 ms", "p99 ms"),
+        *("recovery s", "verdict"),
     )
 
     @property
@@ -98,7 +75,11 @@ class Outcome:
             "missing": self.missing,
             "doubled": self.doubled,
             "out of order": self.disordered,
-            "resets": self.resets,
+            "resets": 0 if self.stage.goes_back else self.resets,
+            "answers of 503": 0 if self.stage.refuses else self.refused,
+            "answers of another 5xx": self.failed,
+            "messages without an answer": self.unanswered,
+            "questions not answered": self.asked - self.answered,
         }
         return [f"{count} {what}" for what, count in counts.items() if count] + list(
             self.troubles
@@ -110,7 +91,8 @@ class Outcome:
             self.scenario,
             f"{self.seconds:.0f}",
             *(self.accepted, self.expected, self.missing, self.doubled, self.disordered),
-            *(self.resets, self.reconnects),
+            *(self.resets, self.reconnects, self.refused, self.failed, self.unanswered),
+            f"{self.answered}/{self.asked}" if self.asked else "-",
             f"{self.p50 * 1000:.0f}",
             f"{self.p99 * 1000:.0f}",
             f"{self.recovery:.1f}" if self.recovery else "-",
@@ -120,61 +102,64 @@ class Outcome:
 
 def run(
     name: str,
-    scenario: Scenario,
+    act: Act,
     database: Database,
     *,
     load: Load,
     seed: int,
     server: Server = "daphne",
+    stage: Stage = Stage(),  # noqa: B008 - it is frozen
 ) -> Outcome:
-    """Two processes behind one another's back, as behind a load balancer: requests and streams
-    go to either of them."""
+    """Processes behind one another's back, as behind a load balancer: requests and streams go
+    to any of them."""
     chance = random.Random(f"{seed} {name}")
-    troubles: list[str] = []
     with ExitStack() as stack:
         directory = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-chaos-"))
         )
-        redis = stack.enter_context(RedisServer())
-        services = Services(database, directory)
-        stack.callback(_stop, services, troubles)
-        processes = [
-            services.start(redis=redis, server=server, **_SETTINGS) for _ in range(PROCESSES)
-        ]
+        world = open_world(stack, stage, database, directory, server=server, chance=chance)
+        first = world.services[0]
         clients = stack.enter_context(Clients())
-        agents = [clients.agent(processes[0], username) for username in DEMO_AGENTS]
+        agents = [clients.agent(first, username) for username in DEMO_AGENTS]
         talks = [
-            _begin(clients, processes[0], agents[number % len(agents)])
+            _begin(clients, first, agents[number % len(agents)])
             for number in range(CONVERSATIONS)
         ]
-        traffic = Traffic(
+        world.traffic = traffic = Traffic(
             [conversation for conversation, _ in talks],
-            [process.port for process in processes],
+            world.ports,
             rate=load.rate,
             chance=chance,
+            tls=world.certificate and world.certificate.trusting,
         )
         stack.enter_context(traffic)
         _add_readers(traffic, talks, load.streams)
-        for process in processes:
-            process.wait_for_mode("redis")
-        world = World(redis, processes, traffic, chance)
+        for process in world.services:
+            wait_until(
+                lambda process=process: world.is_well(process),
+                what=f"{process.name} to be well",
+            )
 
         began = time.monotonic()
-        traffic.begin()
-        time.sleep(load.calm * chance.uniform(0.7, 1.3))
         try:
-            scenario(world)
+            traffic.begin()
+            time.sleep(load.calm * chance.uniform(0.7, 1.3))
+            act(world)
         except (ProcessFailed, TimeoutError) as trouble:
-            troubles.append(str(trouble))
+            world.troubles.append(str(trouble) or type(trouble).__name__)
         time.sleep(load.calm)
-        traffic.finish_sending()
+        try:
+            traffic.finish_sending()
+        except TimeoutError:
+            world.troubles.append("some messages are never accepted")
         seconds = time.monotonic() - began
         truth = {talk.name: _stored(agent, talk.name) for talk, agent in talks}
-        counts = {session: len(ids) for session, ids in truth.items()}
-        if not traffic.wait_delivered(counts, seconds=DELIVERED_SECONDS):
-            troubles.append(f"not everything was delivered within {DELIVERED_SECONDS:g} s")
-        troubles += _compare(traffic, truth)
-    return _judge(name, seconds, traffic, truth, world, tuple(troubles))
+        if not traffic.wait_known(truth, seconds=DELIVERED_SECONDS):
+            world.troubles.append(
+                f"not everything was delivered within {DELIVERED_SECONDS:g} s"
+            )
+        world.troubles += _compare(world, truth)
+    return _judge(name, seconds, truth, world)
 
 
 Talk = tuple[Conversation, Agent]
@@ -212,7 +197,11 @@ def _stored(agent: Agent, session: str) -> list[tuple[int, str]]:
     pages = []
     before = None
     while True:
-        page = agent.messages(session, limit=PAGE, before=before)
+        page = wait_until(
+            partial(_page, agent, session, before),
+            timeout=DELIVERED_SECONDS,
+            what="what is stored to be readable",
+        )
         pages.append(page["items"])
         before = page["next"]
         if before is None:
@@ -221,12 +210,25 @@ def _stored(agent: Agent, session: str) -> list[tuple[int, str]]:
     return [(each["id"], each["client_id"]) for each in messages if each["client_id"]]
 
 
-def _compare(traffic: Traffic, truth: Truth) -> list[str]:
+def _page(agent: Agent, session: str, before: str | None) -> Json | None:
+    try:
+        return agent.messages(session, limit=PAGE, before=before)
+    except httpx.TransportError:
+        return None
+    except ApiError as error:
+        if error.status < 500:
+            raise
+        return None
+
+
+def _compare(world: World, truth: Truth) -> list[str]:
     """What was accepted against what is stored."""
     troubles = []
+    traffic = world.traffic
     for session, messages in truth.items():
         stored = Counter(client_id for _, client_id in messages)
-        if lost := traffic.accepted[session] - stored.keys():
+        lost = traffic.accepted[session] - stored.keys()
+        if lost := {client_id for client_id in lost if not _went_back(world, client_id)}:
             troubles.append(f"{session}: accepted and not stored: {sorted(lost)[:5]}")
         if twice := [client_id for client_id, count in stored.items() if count > 1]:
             troubles.append(f"{session}: stored twice: {twice[:5]}")
@@ -235,30 +237,39 @@ def _compare(traffic: Traffic, truth: Truth) -> list[str]:
     return troubles
 
 
-def _judge(
-    name: str,
-    seconds: float,
-    traffic: Traffic,
-    truth: Truth,
-    world: World,
-    troubles: tuple[str, ...],
-) -> Outcome:
-    missing = doubled = disordered = unaccounted = 0
+def _went_back(world: World, client_id: str) -> bool:
+    """Whether the database that has been put back may be too old to know the message."""
+    if world.went_back is None:
+        return False
+    taken, back = world.went_back
+    sent = world.traffic.sent[client_id]
+    return sent.accepted > taken and sent.began < back
+
+
+def _judge(name: str, seconds: float, truth: Truth, world: World) -> Outcome:
+    missing = doubled = disordered = unaccounted = misled = 0
+    traffic, troubles = world.traffic, world.troubles
     for reader in traffic.readers:
         for session in reader.sessions:
-            wanted = {message_id: place for place, (message_id, _) in enumerate(truth[session])}
-            got = [wanted[d.message_id] for d in reader.deliveries if d.message_id in wanted]
+            wanted = {message: place for place, message in enumerate(truth[session])}
+            keys = [(d.message_id, d.client_id) for d in reader.deliveries]
+            got = [wanted[key] for key in keys if key in wanted]
             once = list(dict.fromkeys(got))
-            missing += len(wanted) - len(once)
+            missing += len(wanted.keys() - reader.seen)
             doubled += len(got) - len(once)
             disordered += sum(after < before for before, after in pairwise(once))
         doubled += len(reader.ids) - len(set(reader.ids))
         unaccounted += reader.unaccounted() != 0
+        known = {message for session in reader.sessions for message in truth[session]}
+        misled += bool(reader.seen - reader.reread - known) and not reader.resets
     if unaccounted:
-        troubles += (f"{unaccounted} cursors moved by other than what arrived",)
+        troubles.append(f"{unaccounted} cursors moved by other than what arrived")
+    if misled:
+        troubles.append(f"{misled} readers were not told that what they had read is gone")
     late = [d.seconds for reader in traffic.readers for d in reader.deliveries] or [0.0, 0.0]
     percent = statistics.quantiles(late, n=100, method="inclusive")
     tally = traffic.tally
+    statuses = tally.refused + tally.unsent
     return Outcome(
         scenario=name,
         seconds=seconds,
@@ -269,15 +280,15 @@ def _judge(
         disordered=disordered,
         resets=len(tally.resets),
         reconnects=tally.opened - len(traffic.readers),
+        refused=statuses[503],
+        failed=statuses.total() - statuses[503],
+        unanswered=tally.unanswered,
+        asked=len(traffic.questions),
+        answered=sum(question.done for question in traffic.questions),
         p50=percent[49],
         p99=percent[98],
         recovery=max(world.recoveries, default=0.0),
-        troubles=troubles,
+        stage=world.stage,
+        troubles=tuple(troubles),
+        notes=tuple(world.notes),
     )
-
-
-def _stop(services: Services, troubles: list[str]) -> None:
-    try:
-        services.stop()
-    except (ProcessFailed, TroubleInLog) as trouble:
-        troubles.append(str(trouble))
