@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
+
 from agent_workbench.exceptions import MayNotFollow, NotAnAgent
 from agent_workbench.models import Agent, Role
 from ai_chatbot import events
@@ -18,16 +20,28 @@ def agent_of(user: Any) -> Agent:
     return agent
 
 
-def check_may_follow(agent: Agent, session: ChatSession) -> None:
+def may_follow(agent: Agent, session: ChatSession) -> bool:
     """Live: one's own conversations and those nobody has; administrators follow all.
 
-    Raises MayNotFollow.
+    Whoever may not follow a conversation may not read it either.
     """
-    if (
-        session.status == Status.MANUAL_LIVE
-        and session.agent_id != agent.user_id
-        and agent.role != Role.ADMIN
-    ):
+    return (
+        session.status != Status.MANUAL_LIVE
+        or session.agent_id == agent.user_id
+        or agent.role == Role.ADMIN
+    )
+
+
+def followed(agent: Agent) -> Q:
+    """Those sessions of a query that the agent may follow."""
+    if agent.role == Role.ADMIN:
+        return Q()
+    return ~Q(status=Status.MANUAL_LIVE) | Q(agent_id=agent.user_id)
+
+
+def check_may_follow(agent: Agent, session: ChatSession) -> None:
+    """Raises MayNotFollow."""
+    if not may_follow(agent, session):
         raise MayNotFollow(agent=events.person(session.agent_id, session.agent_name))
 
 

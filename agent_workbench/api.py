@@ -94,7 +94,11 @@ def sessions(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """Sessions, newest first. `q` looks into name, nickname, email and messages."""
+    """Sessions, newest first, those that other agents have without what is said in them.
+
+    `q` looks into names and nicknames, and into the email and messages of what the caller may
+    read.
+    """
     rows = ChatSession.objects.order_by("-pk")
     if status:
         rows = rows.filter(status=status)
@@ -106,18 +110,21 @@ def sessions(
         rows = rows.filter(agent_id=int(agent))
     q = q.replace("\x00", "").strip()
     if q:
+        said = ChatSession.objects.filter(messages__content__icontains=q).values("pk")
         rows = rows.filter(
             Q(name__icontains=q)
             | Q(nickname__icontains=q)
-            | Q(email__icontains=q)
-            | Q(pk__in=ChatSession.objects.filter(messages__content__icontains=q).values("pk"))
+            | access.followed(caller(request)) & (Q(email__icontains=q) | Q(pk__in=said))
         )
     if cursor is not None:
         rows = rows.filter(pk__lt=cursor)
     page = list(rows[: limit + 1])
     more, page = len(page) > limit, page[:limit]
     return {
-        "items": [events.summary(session) for session in page],
+        "items": [
+            events.summary(session, readable=access.may_follow(caller(request), session))
+            for session in page
+        ],
         "next": str(page[-1].pk) if more else None,
     }
 
@@ -137,7 +144,7 @@ def queue(request: HttpRequest, limit: Limit = 50, cursor: Cursor = None) -> dic
 @router.get("/sessions/{slug:session_name}", response={200: AgentSessionState, **REFUSALS})
 def session_state(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """The conversation as it is. Its `cursor` fits the session's stream for agents."""
-    return _state(session_name)
+    return _state(request, session_name)
 
 
 @router.get("/sessions/{slug:session_name}/messages", response={200: MessagePage, **REFUSALS})
@@ -150,7 +157,9 @@ def older_messages(
 ) -> dict[str, Any]:
     """Messages before one, in the thread's order. `next`, as `cursor`, gives the page above."""
     return states.older_messages(
-        _session(session_name), before=cursor if cursor is not None else before, limit=limit
+        _followed(request, session_name),
+        before=cursor if cursor is not None else before,
+        limit=limit,
     )
 
 
@@ -160,7 +169,7 @@ def older_messages(
 def take_over(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Become the one who talks with the customer. Of several at once, one does."""
     assignment.take_over(session_name, caller(request))
-    return _state(session_name)
+    return _state(request, session_name)
 
 
 @router.post(
@@ -183,7 +192,7 @@ def send_message(
 def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Give the conversation back to the AI."""
     handoff.release(session_name, caller(request).person)
-    return _state(session_name)
+    return _state(request, session_name)
 
 
 @router.post(
@@ -192,7 +201,7 @@ def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """End the conversation."""
     handoff.close(session_name, caller(request).person, reason=Reason.CLOSED_BY_AGENT)
-    return _state(session_name)
+    return _state(request, session_name)
 
 
 @router.post(
@@ -201,7 +210,7 @@ def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 def reopen(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """A closed conversation goes on, with the AI."""
     handoff.reopen(session_name)
-    return _state(session_name)
+    return _state(request, session_name)
 
 
 def agent_json(agent: Agent) -> dict[str, Any]:
@@ -215,13 +224,14 @@ def agent_json(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _session(session_name: str) -> ChatSession:
+def _followed(request: HttpRequest, session_name: str) -> ChatSession:
     session = ChatSession.objects.filter(name=session_name).first()
     if session is None:
         raise SessionNotFound
+    access.check_may_follow(caller(request), session)
     return session
 
 
-def _state(session_name: str) -> dict[str, Any]:
-    _session(session_name)
+def _state(request: HttpRequest, session_name: str) -> dict[str, Any]:
+    _followed(request, session_name)
     return states.state(session_name, access.internal_target(session_name))

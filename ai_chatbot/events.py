@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_chatbot.models import ChatSession, Message, MessageRole, Reason
+from ai_chatbot.models import ChatSession, Message, MessageRole, Reason, Status
 from sse import enqueue_sse_message_sync
 
 AGENTS = "workbench:agents"
@@ -39,16 +39,21 @@ def message_json(message: Message) -> dict[str, Any]:
     }
 
 
-def summary(session: ChatSession) -> dict[str, Any]:
-    """A session as lists show it, with the last thing that somebody said in it."""
-    last = session.messages.exclude(role=MessageRole.SYSTEM).order_by("-pk").first()
+def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
+    """A session as lists show it, with the last thing that somebody said in it.
+
+    `readable`: whether that, and what the customer wants, is for the one who asks.
+    """
+    last = None
+    if readable:
+        last = session.messages.exclude(role=MessageRole.SYSTEM).order_by("-pk").first()
     return {
         "session_name": session.name,
         "nickname": session.nickname,
         "language": session.language,
         "status": session.status,
         "agent": person(session.agent_id, session.agent_name),
-        "reason": session.escalation_reason,
+        "reason": session.escalation_reason if readable else "",
         "created_at": stamp(session.created_at),
         "escalated_at": stamp(session.escalated_at) if session.escalated_at else None,
         "last_message": last
@@ -128,9 +133,10 @@ def queue_position(session: ChatSession, position: int, seconds: int | None) -> 
 
 def queue_updated(session: ChatSession, change: str) -> None:
     """`change`: added, updated or removed. For the queue every agent sees."""
+    # One that an agent has just taken is that agent's alone.
+    shown = summary(session, readable=session.status != Status.MANUAL_LIVE)
     enqueue_sse_message_sync(
-        AGENTS,
-        {"type": "queue_update", "payload": {"change": change, "session": summary(session)}},
+        AGENTS, {"type": "queue_update", "payload": {"change": change, "session": shown}}
     )
 
 

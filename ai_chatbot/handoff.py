@@ -1,8 +1,8 @@
 """Who has the conversation: every change of a session's status goes through here.
 
 Each verb locks the session, checks, changes it and announces, in one transaction. The order of
-locks is: session, places of its address, its turn, its event target, the target of all agents, an
-agent's target.
+locks is: session, places of its address, its turn, its event target, the target of all agents,
+an agent's target.
 """
 
 from __future__ import annotations

@@ -277,9 +277,21 @@ def test_second_agent_learns_who_has_the_conversation(pages: Pages, shop: Servic
     expect(bob.get_by_test_id("notice")).to_contain_text("Alice has this conversation.")
     expect(bob.get_by_label("Write to the customer")).to_be_hidden()
 
-    # He is not shown what they say, until it is nobody's again.
+    # He is not shown what they say, nor what was said, until it is nobody's again.
+    expect(bob.get_by_test_id("message")).to_have_count(0)
     write(alice, "Only for you")
     expect(bubble(customer, "Only for you")).to_be_visible()
+    bob.get_by_role("tab", name="All").click()
+    expect(in_list(bob, session)).to_contain_text("Alice has this conversation.")
+    expect(in_list(bob, session)).not_to_contain_text("Only for you")
+    bob.reload()
+    expect(bob.get_by_role("alert")).to_have_text("Alice has this conversation.")
+    expect(bob.get_by_text("Only for you")).to_have_count(0)
+    bob.get_by_role("link", name="Back to the list").click()
+    expect(bob.get_by_text("Choose a conversation on the left.")).to_be_visible()
+    bob.get_by_role("tab", name="All").click()
+    in_list(bob, session).click()
+    expect(bob.get_by_test_id("notice")).to_be_visible()
     alice.get_by_role("button", name="Release to AI").click()
     expect(bob.get_by_role("button", name="Take over")).to_be_visible()
     write(customer, "Hello?")

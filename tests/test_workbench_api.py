@@ -482,6 +482,85 @@ def test_messages_are_listed_for_agents(alice: Colleague, visitor: Visitor) -> N
     assert above["items"][0]["role"] == "system"
 
 
+# --- Other agents' live conversations ---------------------------------------------------
+
+
+@pytest.fixture
+def taken(alice: Colleague) -> Visitor:
+    """A conversation that alice has, and in which words have fallen."""
+    visitor = Visitor(nickname="Zoë", email="zoe@example.com")
+    visitor.post(visitor.at("/escalate"), {"reason": "a wish"})
+    visitor.send("before")
+    alice.post(TAKEN.format(visitor.session))
+    visitor.send("secret question")
+    said = {"content": "secret answer", "client_id": "1"}
+    assert alice.post(f"/sessions/{visitor.session}/messages", said).status_code == 201
+    return visitor
+
+
+@pytest.fixture
+def chief() -> Colleague:
+    return Colleague(make_agent("chief", role="admin"))
+
+
+def test_live_conversation_is_read_by_its_agent_and_administrators_only(
+    alice: Colleague, bob: Colleague, chief: Colleague, taken: Visitor
+) -> None:
+    for path in (f"/sessions/{taken.session}", f"/sessions/{taken.session}/messages"):
+        error = error_of(bob.get(path), 403, "NOT_ASSIGNED")
+        assert error["details"] == {"agent": alice.person}
+        for agent in (alice, chief):
+            assert "secret answer" in agent.get(path).content.decode()
+    alice.post(f"/sessions/{taken.session}/release")
+    assert "secret answer" in bob.get(f"/sessions/{taken.session}").content.decode()
+
+
+def test_lists_show_of_others_live_conversations_whose_they_are(
+    alice: Colleague, bob: Colleague, chief: Colleague, taken: Visitor
+) -> None:
+    for query in ({}, {"status": "manual_live"}, {"agent": alice.person["id"]}):
+        (shown,) = bob.get("/sessions", **query).json()["items"]
+        assert shown["session_name"] == taken.session
+        assert (shown["nickname"], shown["agent"]) == ("Zoë", alice.person)
+        assert (shown["last_message"], shown["reason"]) == (None, "")
+        for agent in (alice, chief):
+            (shown,) = agent.get("/sessions", **query).json()["items"]
+            assert shown["last_message"]["content"] == "secret answer"
+            assert shown["reason"] == "a wish"
+
+
+def test_search_does_not_look_into_others_live_conversations(
+    alice: Colleague, bob: Colleague, chief: Colleague, taken: Visitor
+) -> None:
+    for q in ("secret", "before", "zoe@example.com"):
+        assert names(bob.get("/sessions", q=q)) == []
+        assert names(bob.get("/sessions", q=q, agent=alice.person["id"])) == []
+        for agent in (alice, chief):
+            assert names(agent.get("/sessions", q=q)) == [taken.session]
+    assert names(bob.get("/sessions", q="Zoë")) == [taken.session]
+    assert names(bob.get("/sessions", q=taken.session)) == [taken.session]
+    alice.post(f"/sessions/{taken.session}/release")
+    assert names(bob.get("/sessions", q="secret")) == [taken.session]
+
+
+def test_what_all_agents_hear_tells_nothing_of_live_conversations(taken: Visitor) -> None:
+    heard = events_of(events.AGENTS)
+    removed = [e["payload"] for e in heard if e["payload"].get("change") == "removed"]
+    assert [each["session"]["last_message"] for each in removed] == [None]
+    assert "secret" not in str(heard)
+
+
+def test_refused_verb_answers_nothing_of_the_conversation(
+    bob: Colleague, taken: Visitor
+) -> None:
+    before = taken.state()
+    for verb in ("takeover", "release", "close", "reopen"):
+        answer = bob.post(f"/sessions/{taken.session}/{verb}")
+        assert answer.status_code in (403, 409)
+        assert "secret" not in answer.content.decode()
+    assert taken.state()["messages"] == before["messages"]
+
+
 # --- The conversation -------------------------------------------------------------------
 
 

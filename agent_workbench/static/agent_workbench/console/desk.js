@@ -113,7 +113,9 @@ export class Desk {
   #lookAgain() {
     if (document.visibilityState === "hidden" || !this.state.linkUp) return;
     if (this.state.tab === "all") this.refreshLists();
-    if (this.live.watched !== this.state.selected) this.#read(this.state.selected);
+    // Of a conversation that is refused its change of hands is told.
+    const refused = opened(this.state)?.phase === "refused";
+    if (this.live.watched !== this.state.selected && !refused) this.#read(this.state.selected);
   }
 
   // --- the open conversation ----------------------------------------------------------
@@ -192,6 +194,9 @@ export class Desk {
     } catch (error) {
       if (error.passing === undefined) throw error;
       if ([404, 422].includes(error.status)) this.dispatch({ type: "missing", name });
+      if (error.code === "NOT_ASSIGNED") {
+        this.dispatch({ type: "refused", name, agent: error.details.agent });
+      }
     } finally {
       this.reading.delete(name);
     }

@@ -1,7 +1,7 @@
 /* The left column: who waits, who is mine, and all conversations. */
 
 import { el, icon, icons, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
-import { isUnread } from "./reducer.js";
+import { isUnread, watchable } from "./reducer.js";
 import { customerName, statuses, statusName, stopwatch } from "./words.js";
 
 const TABS = ["queue", "mine", "all"];
@@ -168,7 +168,7 @@ export class Lists {
     time.dateTime = waiting ? item.escalated_at : (last?.created_at ?? item.created_at);
     time.title = waiting ? t("Waiting since {time}", { time: t.time(item.escalated_at) }) : "";
     if (!waiting) setText(time, this.#when(time.dateTime));
-    setText(text, preview(item, t));
+    setText(text, preview(item, state.me, t));
     show(status, state.tab === "all");
     status.dataset.status = item.status;
     setText(
@@ -206,7 +206,9 @@ export class Lists {
   }
 }
 
-function preview({ status, reason, last_message: last }, t) {
+function preview(item, me, t) {
+  const { status, reason, last_message: last } = item;
+  if (!watchable(item, me)) return t("{name} has this conversation.", { name: item.agent?.name });
   if (status === "pending_manual" && reason) return reason;
   if (!last) return t("No messages yet");
   // Our own words about the queue tell an agent nothing.

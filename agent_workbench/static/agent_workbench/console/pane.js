@@ -59,13 +59,6 @@ export class Pane {
       ]),
     );
     this.problem = el("p.pane-problem", { role: "alert", hidden: true });
-    this.notice = el("p.pane-notice", { hidden: true, "data-testid": "notice" });
-    this.noticeText = el("span");
-    this.notice.append(
-      this.noticeText,
-      " ",
-      el("button.link-button", { type: "button", onclick: () => desk.refresh() }, t("Refresh")),
-    );
     this.facts = el("dl.facts");
     this.details = el(
       "details.pane-details",
@@ -106,7 +99,6 @@ export class Pane {
         ),
       ),
       this.problem,
-      this.notice,
       this.details,
       el("div.pane-thread", {}, this.thread.element, this.cannotWrite, this.composer.element),
     );
@@ -122,8 +114,16 @@ export class Pane {
       el("p", {}, t("There is no such conversation.")),
       el("a.small-button", { href: "#" }, t("Back to the list")),
     );
+    this.refusedText = el("p", { role: "alert" });
+    this.refused = el(
+      "div.pane-nothing",
+      { hidden: true, "data-testid": "notice" },
+      this.refusedText,
+      el("p", {}, t("Only its agent and administrators can read it.")),
+      el("a.small-button", { href: "#" }, t("Back to the list")),
+    );
     this.sure = this.#dialog();
-    this.elements = [this.conversation, this.nothing, this.missing, this.sure];
+    this.elements = [this.conversation, this.nothing, this.missing, this.refused, this.sure];
     desk.store.subscribe((state) => this.#update(state));
   }
 
@@ -132,10 +132,22 @@ export class Pane {
     const conversation = opened(state);
     if (state.selected !== this.selected) this.#switch(state.selected);
     const missing = conversation?.phase === "missing";
+    const refused = conversation?.phase === "refused";
     show(this.nothing, conversation === null);
     show(this.missing, missing);
-    show(this.conversation, conversation !== null && !missing);
-    if (!conversation || missing) return;
+    show(this.refused, refused);
+    show(this.conversation, conversation !== null && !missing && !refused);
+    if (refused) {
+      // Nothing of it stays on the page, hidden or not.
+      this.thread.clear();
+      this.facts.replaceChildren();
+      setText(this.name, "");
+      setText(
+        this.refusedText,
+        t("{name} has this conversation.", { name: conversation.agent?.name }),
+      );
+    }
+    if (!conversation || missing || refused) return;
 
     const { details, thread, phase } = conversation;
     show(this.problem, state.problem !== null);
@@ -145,7 +157,7 @@ export class Pane {
     if (!details) {
       setText(this.name, "…");
       for (const button of Object.values(this.actions)) show(button, false);
-      for (const part of [this.status, this.notice, this.cannotWrite, this.composer.element]) {
+      for (const part of [this.status, this.cannotWrite, this.composer.element]) {
         show(part, false);
       }
       return;
@@ -169,13 +181,6 @@ export class Pane {
     }
     if (this.justTaken) this.actions.release.disabled = true;
 
-    show(this.notice, !watchable(details, me));
-    setText(
-      this.noticeText,
-      t("{name} has this conversation. It is not shown live here.", {
-        name: details.agent?.name,
-      }),
-    );
     show(this.composer.element, mine);
     show(this.cannotWrite, !mine && watchable(details, me));
     setText(

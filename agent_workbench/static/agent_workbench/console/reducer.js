@@ -19,7 +19,8 @@ export function initialState({ me, seen }) {
     // The id of the last message seen, by conversation.
     seen,
     selected: null,
-    // By name, as far as they have been opened: {phase, details, thread, revision}
+    // By name, as far as they have been opened: {phase, details, thread, revision}; another
+    // agent's has {phase: "refused", agent} and nothing of what is in it.
     conversations: {},
     linkUp: true,
     // Server time minus ours, in milliseconds.
@@ -52,6 +53,13 @@ export function reduce(state, action) {
       return withState(state, action);
     case "missing":
       return withConversation(state, action.name, (known) => ({ ...known, phase: "missing" }));
+    case "refused":
+      return withConversation(state, action.name, ({ revision }) => ({
+        ...unopened,
+        phase: "refused",
+        agent: action.agent,
+        revision,
+      }));
     case "older":
       return withThread(state, action.name, (t) => thread.withOlder(t, action.page, OWN));
     case "connected":
@@ -86,7 +94,7 @@ export function opened(state) {
   return state.selected ? (state.conversations[state.selected] ?? unopened) : null;
 }
 
-/** May this agent follow it live? The server decides; this only spares a refusal. */
+/** May this agent read and follow it? The server decides; this only spares a refusal. */
 export function watchable({ status, agent }, me) {
   return status !== "manual_live" || agent?.id === me.id || me.role === "admin";
 }

@@ -29,6 +29,7 @@ export default {
   "Nobody is waiting. New requests appear here by themselves.":
     "目前无人排队。新的请求会自动出现在这里。",
   "Nothing matches.": "没有符合条件的对话。",
+  "Only its agent and administrators can read it.": "只有负责的客服和管理员可以查看。",
   "Queue": "排队",
   "Reason": "原因",
   "Refresh": "刷新",
@@ -59,7 +60,5 @@ export default {
     "您的登录状态已在其他标签页中改变，请刷新页面。",
   "not given": "未填写",
   "{name} has this conversation.": "该对话由 {name} 负责。",
-  "{name} has this conversation. It is not shown live here.":
-    "该对话由 {name} 负责，此处不会实时更新。",
   "{name} has this conversation. You can read along.": "该对话由 {name} 负责，您可以旁观。",
 };
