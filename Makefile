@@ -74,6 +74,7 @@ prepare: $(VENV)/.installed | $(ENV_FILE)
 
 run: export SERVICE ?= all
 run: export USE_REDIS_SSE ?= false
+run services: export DEMO ?= true
 run: prepare
 	@echo
 	@echo "Customer page:  http://127.0.0.1:$(PORT)/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib.staticfiles.finders import find
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.translation import get_language
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
@@ -15,6 +15,9 @@ from ai_chatbot.models import Article
 
 @require_safe
 def shop(request: HttpRequest) -> HttpResponse:
+    """Only in the demo; a real installation has the shop elsewhere, and here the chat."""
+    if not settings.DEMO:
+        return redirect("chat")
     return render(request, "ai_chatbot/shop.html", {"articles": _articles()})
 
 

@@ -1,5 +1,6 @@
 """The one place that reads the environment. Every name is documented in .env.example."""
 
+import hashlib
 import sys
 import warnings
 from pathlib import Path
@@ -33,6 +34,8 @@ SERVES_CHATBOT = SERVICE in ("all", "ai_chatbot")
 SERVES_WORKBENCH = SERVICE in ("all", "agent_workbench")
 
 DEBUG = env.bool("DEBUG", default=False)
+# The demo: its shop at /, and agents whose password is the one that seed_demo prints.
+DEMO = env.bool("DEMO", default=False)
 TESTING = "pytest" in sys.modules
 
 SECRET_KEY = env.str("SECRET_KEY", default="")
@@ -240,9 +243,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- Accounts and cookies ---------------------------------------------------------------
 
-# Where seed_demo keeps the demo agents' random password.
-DEMO_PASSWORD_FILE = env.str(
-    "DEMO_PASSWORD_FILE", default=str(BASE_DIR / ".run" / "demo-password")
+# Where seed_demo keeps the demo agents' random password: unless told otherwise, a file for each
+# database, since each has its own.
+_identity = "|".join(str(_database.get(key, "")) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+DEMO_PASSWORD_FILE = env.str("DEMO_PASSWORD_FILE", default="") or str(
+    BASE_DIR / ".run" / f"demo-password-{hashlib.sha256(_identity.encode()).hexdigest()[:12]}"
 )
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from pytest_django import Settings
 
 from agent_workbench.models import Agent
 from ai_chatbot.models import Article
-from tests.harness.databases import CommandFailed, Database
+from tests.harness.client import Clients
+from tests.harness.databases import CommandFailed, Database, Databases
 from tests.harness.environment import ROOT, environment
+from tests.harness.services import Services
 from tests.in_process import browser
 
 PASSWORD = "correct horse battery"
@@ -213,6 +216,106 @@ def test_demo_password_differs_from_one_installation_to_the_next(
     assert (tmp_path / "other").read_text() != first
 
 
+def shown(printed: str) -> tuple[list[str], str]:
+    """The agents and the password that a person reads on the last line."""
+    found = re.fullmatch(r"Demo agents: (.*); password: (\S+)", printed.splitlines()[-1])
+    assert found
+    return found[1].split(", "), found[2]
+
+
+def all_log_in(printed: str) -> bool:
+    names, password = shown(printed)
+    return all(authenticate(username=name, password=password) for name in names)
+
+
+def test_demo_whose_password_file_is_gone_makes_a_new_one_and_says_so(demo: Path) -> None:
+    first = seed()
+    demo.unlink()
+    again = seed()
+    assert "did not open admin, alice, bob" in again
+    assert shown(again)[1] != shown(first)[1]
+    assert shown(again)[0] == ["alice", "bob", "admin"]
+    assert all_log_in(again)
+    assert "did not open" not in seed()
+
+
+def test_demo_with_another_installations_file_logs_in_all_the_same(demo: Path) -> None:
+    seed()
+    demo.write_text("of-another-database\n")
+    again = seed()
+    assert "did not open" in again
+    assert all_log_in(again)
+
+
+def change_password(name: str) -> str:
+    user = get_user_model().objects.get(username=name)
+    user.set_password(PASSWORD)
+    user.save()
+    return PASSWORD
+
+
+def test_password_changed_by_hand_is_the_demos_again(demo: Path) -> None:
+    seed()
+    change_password("alice")
+    again = seed()
+    assert "did not open alice;" in again
+    assert shown(again)[0] == ["alice", "bob", "admin"]
+    assert all_log_in(again)
+
+
+def test_outside_the_demo_a_password_changed_by_hand_stays(
+    demo: Path, settings: Settings
+) -> None:
+    seed()
+    change_password("alice")
+    settings.DEMO = False
+    again = seed()
+    assert "with passwords of their own: alice" in again
+    assert shown(again)[0] == ["bob", "admin"]
+    assert all_log_in(again)
+    assert authenticate(username="alice", password=PASSWORD)
+
+    demo.unlink()
+    assert "password: " not in seed()
+    assert not demo.exists()
+
+
+def test_deactivated_agent_is_not_said_to_log_in(demo: Path) -> None:
+    seed()
+    get_user_model().objects.filter(username="bob").update(is_active=False)
+    again = seed()
+    assert shown(again)[0] == ["alice", "admin"]
+    assert all_log_in(again)
+
+
+@pytest.mark.django_db
+def test_shop_is_there_in_the_demo_only(settings: Settings) -> None:
+    assert browser().get("/").status_code == 200
+    settings.DEMO = False
+    answer = browser().get("/", follow=True)
+    assert answer.redirect_chain == [("/chat/", 302)]
+    assert answer.status_code == 200
+
+
+def test_each_database_has_a_demo_password_of_its_own(
+    databases: Databases, tmp_path: Path, clients: Clients
+) -> None:
+    """As with `make run`, and the same with another DATABASE_URL in between."""
+    usual = {"DEMO_PASSWORD_FILE": ""}
+    script = "from django.conf import settings; print(settings.DEMO_PASSWORD_FILE)"
+    with databases.fresh() as one, databases.fresh() as other, ExitStack() as stack:
+        for database in (one, other):
+            file = Path(database.manage("shell", "--no-imports", "-c", script, **usual).strip())
+            stack.callback(file.unlink, missing_ok=True)
+        first = one.manage("seed_demo", **usual)
+        other.manage("seed_demo", **usual)
+        again = one.manage("seed_demo", **usual)
+
+        assert shown(again) == shown(first)
+        with Services(one, tmp_path) as services:
+            clients.agent(services.start(), "alice", shown(again)[1])
+
+
 # --- A process that cannot start --------------------------------------------------------
 
 
@@ -255,9 +358,10 @@ def test_settings_are_safe_unless_told_otherwise() -> None:
         "print(json.dumps({n: getattr(s, n) for n in ['DEBUG', 'ALLOWED_HOSTS', 'SERVICE',"
         " 'CSRF_TRUSTED_ORIGINS', 'CORS_ALLOWED_ORIGINS', 'USE_REDIS_SSE', 'REDIS_URLS',"
         " 'AI_BACKEND', 'SSE_HEARTBEAT_SECONDS', 'SSE_MAX_STREAMS_PER_TARGET',"
-        " 'SSE_MAX_STREAMS_PER_ADDRESS', 'RATE_LIMITS', 'SESSION_COOKIE_HTTPONLY']}))"
+        " 'SSE_MAX_STREAMS_PER_ADDRESS', 'RATE_LIMITS', 'DEMO', 'SESSION_COOKIE_HTTPONLY']}))"
     )
-    known = {"SECRET_KEY": "x" * 60, "USE_REDIS_SSE": "<unset>", "RATE_LIMITS": "<unset>"}
+    unset = dict.fromkeys(("USE_REDIS_SSE", "RATE_LIMITS", "DEMO"), "<unset>")
+    known = {"SECRET_KEY": "x" * 60, **unset}
     done = run("-c", script, **known)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -273,6 +377,7 @@ def test_settings_are_safe_unless_told_otherwise() -> None:
         "SSE_MAX_STREAMS_PER_TARGET": 50,
         "SSE_MAX_STREAMS_PER_ADDRESS": 200,
         "RATE_LIMITS": True,
+        "DEMO": False,
         "SESSION_COOKIE_HTTPONLY": True,
     }
 

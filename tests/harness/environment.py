@@ -17,6 +17,7 @@ _BASE = {
     "SECRET_KEY": SECRET_KEY,
     "USE_REDIS_SSE": "false",
     "RATE_LIMITS": "off",
+    "DEMO": "true",
 }
 
 
