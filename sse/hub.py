@@ -27,6 +27,7 @@ from django.conf import settings
 from django.db import Error
 
 from sse import log, metrics, processes
+from sse.addresses import network
 from sse.database import Pools
 from sse.duties import Duty, brief
 from sse.frames import Frame
@@ -808,7 +809,7 @@ class Hub:
         """Count a stream in."""
         self.streams.add(stream)
         self.streams_of[stream.targets[0]] += 1
-        self.streams_from[stream.address] += 1
+        self.streams_from[network(stream.address)] += 1
         self.counts.opened += 1
         self._arrived.add(stream)
         if stream.presence:
@@ -820,7 +821,7 @@ class Hub:
         self.stalled.discard(stream)
         for counter, key in (
             (self.streams_of, stream.targets[0]),
-            (self.streams_from, stream.address),
+            (self.streams_from, network(stream.address)),
         ):
             counter[key] -= 1
             if counter[key] <= 0:

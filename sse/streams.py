@@ -34,6 +34,7 @@ from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
 from sse import frames, outages
+from sse.addresses import network
 from sse.exceptions import StreamRefused
 from sse.frames import Frame
 from sse.hub import Hub, get_hub
@@ -585,7 +586,7 @@ def _check_limits(hub: Hub, grant: Grant, address: str) -> None:
     of_address = settings.SSE_MAX_STREAMS_PER_ADDRESS
     if of_target and hub.streams_of[grant.targets[0]] >= of_target:
         raise _too_many("for this session or agent", of_target)
-    if of_address and hub.streams_from[address] >= of_address:
+    if of_address and hub.streams_from[network(address)] >= of_address:
         raise _too_many("from this address", of_address)
 
 

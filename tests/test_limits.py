@@ -1,5 +1,6 @@
 """Where requests are counted: exactly, in bounded memory, in Redis while it answers."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -10,8 +11,10 @@ from pytest_django import Settings
 from ai_chatbot import counters
 from ai_chatbot.counters import Counter, ProcessCounter, RedisCounter
 from sse.addresses import network
+from sse.streams import EventStream
 from tests.harness.redis import RedisServer
 from tests.harness.waiting import wait_until
+from tests.hubs import OpenedStream, serving_hub
 from tests.in_process import Api, error_of
 
 Hit = Callable[[], float | None]
@@ -196,3 +199,25 @@ def test_requests_go_on_being_limited_when_redis_dies(
     redis_server.kill()
     assert statuses(60) == [401] * 60
     error_of(api.post("/agent/refresh", {"refresh_token": "nonsense"}), 429)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_streams_are_counted_by_network(settings: Settings) -> None:
+    settings.SSE_MAX_STREAMS_PER_ADDRESS = 1
+
+    async def scene() -> None:
+        async with (
+            serving_hub() as hub,
+            OpenedStream("a", address="2001:db8:0:1::1"),
+            OpenedStream("b", address="2001:db8:0:2::1"),
+            OpenedStream("c", address="::ffff:192.0.2.1"),
+        ):
+            for address in ("2001:db8:0:1:ffff::", "192.0.2.1"):
+                refused = OpenedStream("d", address=address)
+                await EventStream(refused._grant)(
+                    refused._scope, refused._receive, refused._send
+                )
+                assert "TOO_MANY_STREAMS" in refused.text
+        assert not hub.streams_from
+
+    asyncio.run(scene())
