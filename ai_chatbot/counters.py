@@ -155,7 +155,16 @@ class Counter:
         return self._here.hit(scope, who, amount, period)
 
 
-@lru_cache(maxsize=1)
 def counter() -> Counter:
+    with _making:
+        return _made()
+
+
+@lru_cache(maxsize=1)
+def _made() -> Counter:
     urls = settings.REDIS_URLS if settings.USE_REDIS_SSE else []
-    return Counter(urls, getattr(settings, "REDIS_PREFIX", "support"))
+    return Counter(urls, settings.REDIS_PREFIX)
+
+
+# Of a process's first requests at once, two must not count in a counter each.
+_making = threading.Lock()

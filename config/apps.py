@@ -1,8 +1,7 @@
 from django.apps import AppConfig
 from django.core.checks import register
-from django.db.backends.signals import connection_created
 
-from config import checks, files
+from config import checks
 
 
 class ConfigConfig(AppConfig):
@@ -11,4 +10,3 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         for check in checks.ALL:
             register(check)
-        connection_created.connect(files.keep_private)

@@ -13,7 +13,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from playwright.sync_api import Browser
 from pytest_django import DjangoDbBlocker, Settings
 
-from ai_chatbot.counters import counter
+from ai_chatbot import counters
 from tests.harness.browser import Pages, launched_chromium
 from tests.harness.client import Clients
 from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases
@@ -176,9 +176,9 @@ def module_services(
 def rate_limits(settings: Settings) -> Iterator[None]:
     """Requests inside this process are limited, and none has been counted yet."""
     settings.RATE_LIMITS = True
-    counter.cache_clear()
+    counters._made.cache_clear()
     yield
-    counter.cache_clear()
+    counters._made.cache_clear()
 
 
 @pytest.fixture
