@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from ai_chatbot.models import Article
 from ai_chatbot.patterns import Pattern
+from ai_chatbot.texts import cut
 from ai_chatbot.words import hints, is_everyday, is_unspaced, phrases, plain, telling_words
 
 # The library sets its own logger to DEBUG when imported, over what LOGGING says.
@@ -44,6 +45,8 @@ CONTEXT_THRESHOLD = 0.25
 # Bounds on the work one question can cause, and on what is shown of a source.
 QUESTION_CHARACTERS = 1000
 EXCERPT_CHARACTERS = 200
+# A passage that is longer is given to no backend whole.
+PASSAGE_CHARACTERS = 4000
 
 # The longest that a transaction which changes an article is expected to stay open.
 SETTLING_TIME = timedelta(seconds=10)
@@ -99,7 +102,8 @@ class _Shelf:
                 if words:
                     here = frozenset(title + words)
                     own = here.difference(title)
-                    self._entries.append(_Entry(article, text.strip(), here, own, anywhere))
+                    passage = cut(text.strip(), PASSAGE_CHARACTERS)
+                    self._entries.append(_Entry(article, passage, here, own, anywhere))
                     terms.append(2 * (title + phrases(title)) + words + phrases(words))
         count = len(self._entries)
         frequency = Counter(word for entry in self._entries for word in entry.words)

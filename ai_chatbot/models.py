@@ -7,6 +7,7 @@ import uuid
 from enum import StrEnum
 
 from django.conf import settings
+from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from ai_chatbot.metadata import MetadataField
 
 MESSAGE_MAX_CHARACTERS = 4000
+ARTICLE_MAX_CHARACTERS = 100_000
 
 
 def new_session_name() -> str:
@@ -268,7 +270,9 @@ class Article(models.Model):
     )
     title = models.CharField(_("title"), max_length=200)
     body = models.TextField(
-        _("body"), help_text=_("Plain text; an empty line separates passages.")
+        _("body"),
+        help_text=_("Plain text; an empty line separates passages."),
+        validators=[MaxLengthValidator(ARTICLE_MAX_CHARACTERS)],
     )
     url = models.CharField(
         _("address"), max_length=300, blank=True, help_text=_("Where customers can read it.")

@@ -300,6 +300,17 @@ def test_article_is_edited(site: Client, data: dict[str, str]) -> None:
     assert refused.context["errors"]
 
 
+@pytest.mark.parametrize(
+    ("name", "length"), [("title", 201), ("url", 301), ("body", 100_001), ("slug", 101)]
+)
+def test_article_of_any_length_is_not_stored(site: Client, name: str, length: int) -> None:
+    values = {"slug": "s", "language": "en", "title": "t", "body": "b", "url": "/u/"}
+    answer = site.post(address("add", Article), values | {name: "x" * length})
+    assert answer.status_code == 200
+    assert list(answer.context["adminform"].form.errors) == [name]
+    assert not Article.objects.exists()
+
+
 def test_agents_role_is_edited_and_their_presence_is_not(
     site: Client, data: dict[str, str]
 ) -> None:

@@ -32,6 +32,7 @@ def load_articles() -> int:
                 continue
             for name, value in text.items():
                 setattr(article, name, value)
+            article.clean_fields()
             article.save()
             written += 1
     return written
