@@ -9,13 +9,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, Error, transaction
+from django.conf import settings
+from django.db import Error, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import override
+from prometheus_client import CollectorRegistry, Counter
 
 from ai_chatbot import handoff, rules, turns, waiting
 from ai_chatbot.backends import (
+    CODES,
     BackendError,
     Conversation,
     Delta,
@@ -25,7 +29,10 @@ from ai_chatbot.backends import (
     Sources,
     get_backend,
 )
+from ai_chatbot.exceptions import SessionNotFound
+from ai_chatbot.loops import LoopDetector
 from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
+from ai_chatbot.texts import cut, reach, says_something, storable, whole
 from ai_chatbot.turns import TurnLost
 from sse import outages
 from sse.hub import get_hub
@@ -42,7 +49,17 @@ SWEEP_SECONDS = 2.0
 TURNS_AT_ONCE = 64
 # So many failures one after the other, and a person is asked for.
 FAILURES_TOLERATED = 1
+# So many processes may die over a turn.
 ATTEMPTS = 2
+# What an answer that is full gives its backend to name the sources.
+SOURCES_SECONDS = 1.0
+# What a backend gets to let go of an answer; its place is free afterwards in any case.
+CLOSE_SECONDS = 2.0
+
+METRICS = CollectorRegistry()
+FAILURES = Counter(
+    "ai_turn_failures", "Turns of the AI that failed, by why", ["code"], registry=METRICS
+)
 
 
 class _Bell:
@@ -82,54 +99,96 @@ async def keep_answering(pulse: Pulse) -> None:
     """Answer turns for as long as the process serves."""
     bell.hang()
     hub = get_hub()
-    running: set[asyncio.Task[None]] = set()
-    swept_at = 0.0
+    running = _running(hub.loop)
     while True:
         pulse()
         try:
-            if time.monotonic() - swept_at >= SWEEP_SECONDS:
-                swept_at = time.monotonic()
-                await hub.database(_sweep, purpose="chores")
             room = TURNS_AT_ONCE - len(running)
-            for turn in await hub.database(turns.claim, room) if room else ():
-                task = hub.spawn(answer(turn), f"turn {turn.pk}")
+            for pk in await hub.database(turns.claim, room) if room > 0 else ():
+                task = hub.spawn(answer(pk), f"turn {pk}")
                 running.add(task)
                 task.add_done_callback(running.discard)
                 task.add_done_callback(lambda _task: bell.ring())
-        except DatabaseError as error:
-            logger.warning("turns cannot be read: %s", error)
+        except Error as error:
+            if not outages.kind(error):
+                raise
+            outages.note("turns cannot be read", error)
         await bell.wait(SWEEP_SECONDS)
+
+
+async def keep_sweeping(pulse: Pulse) -> None:
+    """Take care of what dead processes left, for as long as the process serves.
+
+    Apart from the answering, which must not wait for a row that somebody has locked.
+    """
+    hub = get_hub()
+    while True:
+        pulse()
+        try:
+            await hub.database(_sweep, purpose="chores")
+        except Error as error:
+            if not outages.kind(error):
+                raise
+            outages.note("turns that were left cannot be read", error)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+# Of each loop, so that work that is started anew knows what its forerunner left.
+_turns_running: WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Task[None]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _running(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
+    return _turns_running.setdefault(loop, set())
 
 
 def _sweep() -> None:
     """Take care of turns that a dead process left, and of places nobody announced."""
-    for turn in turns.expired():
-        logger.warning("turn %s of %s was left unfinished", turn.pk, turn.session.name)
-        _give_up(turn, "process_lost", again=turn.attempt < ATTEMPTS)
-    waiting.announce_places()
+    for pk in turns.expired():
+        logger.warning("turn %s was left unfinished", pk)
+        _give_up(pk, "process_lost", left=True)
+    try:
+        waiting.announce_places()
+    except Exception as error:
+        # One line of customers is not worth all answers; the next sweep tries again.
+        if outages.kind(error):
+            outages.note("places in the line", error)
+        else:
+            logger.exception("places in the line could not be announced")
 
 
-async def answer(turn: ReplyTurn) -> None:
+async def answer(pk: int) -> None:
     """Answer one claimed turn; whatever happens, the customer is not left without a word."""
     hub = get_hub()
     try:
+        turn = await hub.database(turns.load, pk)
         conversation, covered = await hub.database(turns.conversation, turn)
         if await asyncio.to_thread(rules.wants_a_person, conversation.question):
             await hub.database(_hand_over, turn, Reason.RULE, covered)
             return
         await hub.database(turns.start, turn)
         await _Answer(turn, covered).stream(conversation)
-    except TurnLost:
-        logger.info("turn %s of %s ended by others", turn.pk, turn.session.name)
+    except (TurnLost, SessionNotFound):
+        logger.info("turn %s ended by others", pk)
     except BackendError as error:
-        logger.warning("turn %s of %s: backend: %s", turn.pk, turn.session.name, error)
-        await hub.database(_give_up, turn, error.code)
+        logger.warning("turn %s: backend: %s", pk, error)
+        await _end(pk, error.code if error.code in CODES else "failed")
+    except Exception as error:
+        if outages.kind(error):
+            # The lease runs out, and the turn is found again when the database is back.
+            outages.note(f"turn {pk}", error)
+            return
+        logger.exception("turn %s failed", pk)
+        await _end(pk, "failed")
+
+
+async def _end(pk: int, why: str) -> None:
+    try:
+        await get_hub().database(_give_up, pk, why)
     except Error as error:
-        # The lease runs out, and the turn is found again when the database is back.
-        outages.note(f"turn {turn.pk} of {turn.session.name}", error)
-    except Exception:
-        logger.exception("turn %s of %s failed", turn.pk, turn.session.name)
-        await hub.database(_give_up, turn, "failed")
+        # No thread for it in time. It is found again like any that is left.
+        outages.note(f"the end of turn {pk}", error)
 
 
 class _Answer:
@@ -140,55 +199,92 @@ class _Answer:
         self.covered = covered
         self.sources: tuple[Source, ...] = ()
         self.hand_off: HandOff | None = None
-        self._buffer = ""
-        self._extended_at = time.monotonic()
+        # All that came; what has been shown of it is the turn's.
+        self.text = ""
+        self._half = ""
+        self._loops = LoopDetector()
+        self._most: int = settings.AI_ANSWER_CHARACTERS
+        self._full = False
+        self._ends_at = time.monotonic() + settings.AI_ANSWER_SECONDS
+        self._said_at = self._extended_at = time.monotonic()
 
     async def stream(self, conversation: Conversation) -> None:
         """Show the answer as it comes, then store it. Raises TurnLost, BackendError."""
         parts = get_backend().reply(conversation)
         coming: asyncio.Task[ReplyPart | None] | None = None
         try:
-            while True:
+            while not self._is_over():
                 if coming is None:
                     coming = asyncio.ensure_future(_next(parts))
                 await asyncio.wait({coming}, timeout=self._patience())
                 if coming.done():
-                    part, coming = coming.result(), None
+                    part, coming = _result(coming), None
                     if part is None or isinstance(part, HandOff):
                         self.hand_off = part
                         break
                     self._take(part)
                 if self._patience() <= 0:
                     await self._extend()
-        except BackendError:
+        except BackendError as error:
             # What had come before it failed was meant to be seen.
-            await self._extend()
+            if error.code != "loop":
+                await self._extend(to_the_end=True)
             raise
         finally:
-            if coming is not None:
-                coming.cancel()
-                await asyncio.wait({coming})
-            close = getattr(parts, "aclose", None)
-            if close is not None:
-                await close()
-        if self._buffer:
-            await self._extend()
+            await _close(parts, coming)
+        await self._extend(to_the_end=True)
         await self._finish()
+
+    def _is_over(self) -> bool:
+        """Has it been given all it may take? Raises BackendError if that was for nothing."""
+        now = time.monotonic()
+        if self._full and now >= self._ends_at:
+            return True
+        if now >= self._ends_at:
+            raise BackendError("timeout", f"no end after {settings.AI_ANSWER_SECONDS:g} s")
+        if now - self._said_at >= settings.AI_PATIENCE_SECONDS:
+            raise BackendError("timeout", f"no word for {settings.AI_PATIENCE_SECONDS:g} s")
+        return False
 
     def _patience(self) -> float:
         """Seconds until something must be written to the database, shown or not."""
         since = time.monotonic() - self._extended_at
-        return max(0.0, (FLUSH_SECONDS if self._buffer else CHECK_SECONDS) - since)
+        unseen = len(self._showable()) > len(self.turn.text)
+        return max(0.0, (FLUSH_SECONDS if unseen else CHECK_SECONDS) - since)
 
     def _take(self, part: ReplyPart) -> None:
         if isinstance(part, Delta):
-            self._buffer += part.text
+            self._say(part.text)
         elif isinstance(part, Sources):
             self.sources = part.sources
 
-    async def _extend(self) -> None:
-        text, self._buffer = self._buffer, ""
-        await get_hub().database(turns.extend, self.turn, text)
+    def _say(self, piece: str) -> None:
+        """Add to the text, as far as there is room. Raises BackendError if it is a loop."""
+        if self._full:
+            return
+        # One more than there is room for tells that there was more.
+        room = self._most + 1 - len(self.text)
+        piece, self._half = whole(self._half + piece[: room + 1])
+        piece = storable(piece)[:room]
+        if says_something(piece):
+            self._said_at = time.monotonic()
+        elif not self.text:
+            return
+        self.text = self.text + piece if self.text else piece.lstrip()
+        if self._loops.finds_loop(piece):
+            raise BackendError("loop", "the answer goes round in circles")
+        if len(self.text) > self._most:
+            self._full = True
+            self._ends_at = min(self._ends_at, time.monotonic() + SOURCES_SECONDS)
+
+    def _showable(self) -> str:
+        """What may be shown already: not the white space at the end, nor what may be cut."""
+        return self.text[: self._most - reach(self._most)].rstrip()
+
+    async def _extend(self, *, to_the_end: bool = False) -> None:
+        """Show what has not been shown, or hold the lease. Raises TurnLost."""
+        text = cut(self.text.rstrip(), self._most) if to_the_end else self._showable()
+        await get_hub().database(turns.extend, self.turn, text[len(self.turn.text) :])
         self._extended_at = time.monotonic()
 
     async def _finish(self) -> None:
@@ -202,11 +298,41 @@ class _Answer:
                 self.hand_off,
                 self.sources,
             )
-        elif turn.text:
+        elif says_something(turn.text):
             await hub.database(turns.finish, turn, turn.text, self.sources, self.covered)
         else:
             raise BackendError("unavailable", "the backend said nothing")
         bell.ring()
+
+
+def _result(come: asyncio.Task[ReplyPart | None]) -> ReplyPart | None:
+    if come.cancelled():
+        # By the backend itself, which must not end the turn's own task.
+        raise BackendError("cut", "the backend was cancelled")
+    return come.result()
+
+
+async def _close(
+    parts: AsyncIterator[ReplyPart], coming: asyncio.Task[ReplyPart | None] | None
+) -> None:
+    """Have the backend let go. One that does not, within CLOSE_SECONDS, is left to itself."""
+    closing = get_hub().spawn(_closed(parts, coming), "the end of an answer")
+    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    if not closing.done():
+        logger.error("the backend does not let go of an answer; it is left to itself")
+
+
+async def _closed(
+    parts: AsyncIterator[ReplyPart], coming: asyncio.Task[ReplyPart | None] | None
+) -> None:
+    if coming is not None:
+        coming.cancel()
+        await asyncio.wait({coming})
+        if not coming.cancelled() and (error := coming.exception()):
+            logger.info("the backend was stopped and said: %s", type(error).__name__)
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _next(parts: AsyncIterator[ReplyPart]) -> ReplyPart | None:
@@ -229,7 +355,7 @@ def _hand_over(
     last_words, about = "", ""
     if wish is not None:
         last_words = wish.customer_message
-        about = ": ".join(filter(None, (wish.reason, wish.summary)))
+        about = storable(": ".join(filter(None, (wish.reason, wish.summary))))
     text = "\n\n".join(filter(None, (turn.text, last_words)))
     if text:
         turns.finish(turn, text, sources, covered)
@@ -238,24 +364,59 @@ def _hand_over(
     handoff.escalate_locked(session, reason=reason, text=about)
 
 
-def _give_up(turn: ReplyTurn, why: str, *, again: bool = False) -> None:
-    """End a turn that failed: try once more, apologise, or ask for a person."""
+def _give_up(pk: int, why: str, *, left: bool = False) -> None:
+    """End a turn that failed: try once more, apologise, or ask for a person.
+
+    `left`: its process is taken for dead, and the turn given up only if it still is.
+    What the database is to blame for is left to a sweep.
+    """
     try:
-        with transaction.atomic():
-            session = turns.fail(turn, why)
-            if again:
-                turns.request(session, turn.question, attempt=turn.attempt + 1)
-            elif turns.failures_in_a_row(session) > FAILURES_TOLERATED:
-                handoff.escalate_locked(session, reason=Reason.REPLY_FAILED)
-            else:
-                with override(session.language):
-                    handoff.say(
-                        session,
-                        _(
-                            "I could not answer just now. Please ask again, or ask for a "
-                            "person from our team."
-                        ),
-                    )
-        bell.ring()
+        _end_failed(turns.load(pk), why, left=left)
     except TurnLost:
-        logger.info("turn %s was ended by others meanwhile", turn.pk)
+        logger.info("turn %s was ended by others meanwhile", pk)
+        return
+    except Exception as error:
+        if outages.kind(error):
+            outages.note(f"the end of turn {pk}", error)
+            return
+        logger.exception("turn %s cannot be ended; it is set aside", pk)
+        _set_aside(pk, left=left)
+    FAILURES.labels(why).inc()
+    bell.ring()
+
+
+@transaction.atomic
+def _end_failed(turn: ReplyTurn, why: str, *, left: bool) -> None:
+    session = turns.fail(turn, why, left=left)
+    if left and turn.attempt < ATTEMPTS:
+        turns.request(session, turn.question, attempt=turn.attempt + 1)
+    elif left or turns.failures_in_a_row(session) > FAILURES_TOLERATED:
+        with override(session.language):
+            handoff.say(
+                session,
+                _(
+                    "I am sorry, I could not answer this. I am asking a person from our team "
+                    "to take over."
+                ),
+            )
+        handoff.escalate_locked(session, reason=Reason.REPLY_FAILED)
+    else:
+        with override(session.language):
+            handoff.say(
+                session,
+                _(
+                    "I could not answer just now. Please ask again, or ask for a "
+                    "person from our team."
+                ),
+            )
+
+
+def _set_aside(pk: int, *, left: bool) -> None:
+    """So that it is tried no more; a person is asked for, if that can be done."""
+    name = ""
+    try:
+        name = turns.set_aside(pk, left=left)
+        if name:
+            handoff.escalate(name, reason=Reason.REPLY_FAILED)
+    except Exception:
+        logger.exception("no person could be asked for in %s", name or f"turn {pk}'s session")

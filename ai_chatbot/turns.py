@@ -16,11 +16,25 @@ from django.utils import timezone
 
 from ai_chatbot import events
 from ai_chatbot.backends import Conversation, Line, Source
-from ai_chatbot.models import ChatSession, Message, MessageRole, ReplyTurn, Status
+from ai_chatbot.models import (
+    MESSAGE_MAX_CHARACTERS,
+    ChatSession,
+    Message,
+    MessageRole,
+    ReplyTurn,
+    Status,
+)
+from ai_chatbot.texts import REPLY_CHARACTERS, cut, storable
 
 # A running turn whose process has not said a word for so long is anyone's.
 LEASE = timedelta(seconds=8)
 LINES_GIVEN = 40
+# Taken care of in one sweep.
+EXPIRED_AT_ONCE = 20
+# An answer rests on few pages; with these bounds its message fits in an event, whatever its
+# characters weigh.
+SOURCES_KEPT = 5
+SOURCE_CHARACTERS = 300
 ACTIVE = (ReplyTurn.State.WAITING, ReplyTurn.State.RUNNING)
 
 
@@ -42,34 +56,49 @@ def request(session: ChatSession, question: Message, *, attempt: int = 1) -> boo
 
 
 @transaction.atomic
-def claim(limit: int) -> list[ReplyTurn]:
+def claim(limit: int) -> list[int]:
     """Take up to `limit` turns that wait, and make them this process's for a LEASE."""
     rows = ReplyTurn.objects.filter(state=ReplyTurn.State.WAITING).order_by("pk")
     if connection.features.has_select_for_update_skip_locked:
-        rows = rows.select_for_update(skip_locked=True, of=("self",))
-    claimed = list(rows.select_related("session", "question")[:limit])
-    now = timezone.now()
-    ReplyTurn.objects.filter(pk__in=[turn.pk for turn in claimed]).update(
-        state=ReplyTurn.State.RUNNING, lease_until=now + LEASE
+        rows = rows.select_for_update(skip_locked=True)
+    # Only their keys: what is wrong with one row must not hold up the others.
+    claimed = list(rows.values_list("pk", flat=True)[:limit])
+    ReplyTurn.objects.filter(pk__in=claimed).update(
+        state=ReplyTurn.State.RUNNING, lease_until=timezone.now() + LEASE
     )
     return claimed
 
 
-def expired() -> list[ReplyTurn]:
-    """Running turns that were left by a process that died."""
+def load(pk: int) -> ReplyTurn:
+    """The turn with its session and question. Raises TurnLost if they have been deleted."""
+    turn = ReplyTurn.objects.select_related("session", "question").filter(pk=pk).first()
+    if turn is None:
+        raise TurnLost
+    return turn
+
+
+def expired() -> list[int]:
+    """Running turns that were left by a process that died, the longest first."""
     return list(
-        ReplyTurn.objects.filter(
-            state=ReplyTurn.State.RUNNING, lease_until__lt=timezone.now()
-        ).select_related("session", "question")[:20]
+        ReplyTurn.objects.filter(state=ReplyTurn.State.RUNNING, lease_until__lt=timezone.now())
+        .order_by("lease_until")
+        .values_list("pk", flat=True)[:EXPIRED_AT_ONCE]
     )
 
 
 def conversation(turn: ReplyTurn) -> tuple[Conversation, Message]:
-    """What the backend is given, and the last of the customer's messages it covers."""
+    """What the backend is given, and the last of the customer's messages it covers.
+
+    Raises TurnLost if there is nothing to answer any more.
+    """
     thread = list(turn.session.messages.order_by("-pk")[:LINES_GIVEN])[::-1]
     while thread and thread[-1].role != MessageRole.USER:
         thread.pop()
-    lines = tuple(Line(message.role, message.content) for message in thread)
+    if not thread:
+        raise TurnLost
+    lines = tuple(
+        Line(message.role, message.content[:MESSAGE_MAX_CHARACTERS]) for message in thread
+    )
     turn.question = thread[-1]
     return Conversation(turn.session.name, turn.session.language, lines), thread[-1]
 
@@ -115,7 +144,7 @@ def finish(turn: ReplyTurn, text: str, sources: Sequence[Source], covered: Messa
         turn,
         text,
         Message.Status.COMPLETE,
-        [{"title": s.title, "url": s.url, "excerpt": s.excerpt} for s in sources],
+        [_source_json(source) for source in sources[:SOURCES_KEPT]],
     )
     _end(turn, ReplyTurn.State.DONE)
     later = session.messages.filter(role=MessageRole.USER, pk__gt=covered.pk).last()
@@ -125,11 +154,32 @@ def finish(turn: ReplyTurn, text: str, sources: Sequence[Source], covered: Messa
 
 
 @transaction.atomic
-def fail(turn: ReplyTurn, reason: str) -> ChatSession:
-    """End a turn that could not be finished; what was shown is kept. Raises TurnLost."""
+def fail(turn: ReplyTurn, reason: str, *, left: bool = False) -> ChatSession:
+    """End a turn that could not be finished; what was shown is kept.
+
+    `left`: only if its process has still not said a word since its lease ran out.
+    Raises TurnLost.
+    """
     session = _lock(turn)
+    if left and not _is_left(turn):
+        raise TurnLost
     _abort(session, turn, reason, ReplyTurn.State.FAILED)
     return session
+
+
+def set_aside(pk: int, *, left: bool = False) -> str:
+    """End a turn that cannot be ended properly, without a word to anyone.
+
+    Returns its session's name, empty if it had been ended meanwhile.
+    """
+    turn = ReplyTurn.objects.filter(pk=pk, state=ReplyTurn.State.RUNNING)
+    if left:
+        turn = turn.filter(lease_until__lt=timezone.now())
+    name: str = turn.values_list("session__name", flat=True).first() or ""
+    ended = turn.update(
+        state=ReplyTurn.State.FAILED, finished_at=timezone.now(), lease_until=None
+    )
+    return name if ended else ""
 
 
 @transaction.atomic
@@ -190,16 +240,22 @@ def failures_in_a_row(session: ChatSession) -> int:
 
 
 def _lock(turn: ReplyTurn) -> ChatSession:
-    session = ChatSession.objects.select_for_update().get(pk=turn.session_id)
-    fresh = ReplyTurn.objects.select_for_update().get(pk=turn.pk)
+    session = ChatSession.objects.select_for_update().filter(pk=turn.session_id).first()
+    fresh = ReplyTurn.objects.select_for_update().filter(pk=turn.pk).first()
     if (
-        fresh.state != ReplyTurn.State.RUNNING
+        session is None
+        or fresh is None
+        or fresh.state != ReplyTurn.State.RUNNING
         or session.ownership_epoch != fresh.ownership_epoch
         or session.status != Status.BOT_ACTIVE
     ):
         raise TurnLost
-    turn.text = fresh.text
+    turn.text, turn.lease_until = fresh.text, fresh.lease_until
     return session
+
+
+def _is_left(turn: ReplyTurn) -> bool:
+    return turn.lease_until is not None and turn.lease_until < timezone.now()
 
 
 def _abort(
@@ -226,7 +282,7 @@ def _store(
         session=session,
         role=MessageRole.ASSISTANT,
         reply_id=turn.reply_id,
-        content=text,
+        content=cut(storable(text), REPLY_CHARACTERS),
         sources=sources,
         status=status,
     )
@@ -234,6 +290,16 @@ def _store(
     session.save(update_fields=["last_message_at", "updated_at"])
     events.message_added(message, ends_reply=True)
     return message
+
+
+def _source_json(source: Source) -> dict[str, str]:
+    url = storable(source.url)
+    return {
+        "title": cut(storable(source.title), SOURCE_CHARACTERS),
+        # A part of an address leads nowhere.
+        "url": url if len(url) <= SOURCE_CHARACTERS else "",
+        "excerpt": cut(storable(source.excerpt), SOURCE_CHARACTERS),
+    }
 
 
 def _end(turn: ReplyTurn, state: ReplyTurn.State) -> None:

@@ -27,7 +27,7 @@ streams = []
 work: list[Work] = []
 if settings.SERVES_CHATBOT:
     streams += chatbot_streams("api")
-    work.append(replies.keep_answering)
+    work += [replies.keep_answering, replies.keep_sweeping]
 if settings.SERVES_WORKBENCH:
     streams += workbench_streams("workbench-api")
     work.append(presence.keep_watch)

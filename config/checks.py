@@ -11,6 +11,10 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from ai_chatbot import hours
+from ai_chatbot.texts import REPLY_CHARACTERS
+
+# Nobody waits for an answer longer than this.
+AI_MOST_SECONDS = 3600
 
 
 def service(**_: Any) -> list[CheckMessage]:
@@ -129,6 +133,25 @@ def openai_key(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def answers(**_: Any) -> list[CheckMessage]:
+    most = {
+        "AI_ANSWER_CHARACTERS": REPLY_CHARACTERS,
+        "AI_ANSWER_SECONDS": AI_MOST_SECONDS,
+        "AI_PATIENCE_SECONDS": AI_MOST_SECONDS,
+        "OPENAI_TIMEOUT_SECONDS": AI_MOST_SECONDS,
+        "OPENAI_MAX_TOKENS": 1_000_000,
+    }
+    return [
+        Error(
+            f"{name} is {getattr(settings, name):g}: no answer of the AI could be given.",
+            hint=f"Set it to a number above 0 and up to {limit}; the default suits most.",
+            id="config.E008",
+        )
+        for name, limit in most.items()
+        if not 0 < getattr(settings, name) <= limit
+    ]
+
+
 ALL = (
     service,
     ai_backend,
@@ -137,5 +160,6 @@ ALL = (
     database,
     database_threads,
     database_deadline,
+    answers,
     openai_key,
 )

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ai_chatbot import replies
 from sse.hub import get_hub
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ def readyz(_request: HttpRequest) -> JsonResponse:
 @never_cache
 def metrics(_request: HttpRequest) -> HttpResponse:
     """This process's numbers for Prometheus. Counts only; still, not for the public."""
-    return HttpResponse(generate_latest(get_hub().registry), content_type=CONTENT_TYPE_LATEST)
+    numbers = generate_latest(get_hub().registry) + generate_latest(replies.METRICS)
+    return HttpResponse(numbers, content_type=CONTENT_TYPE_LATEST)
 
 
 def _database_answers() -> bool:

@@ -228,6 +228,11 @@ OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1"
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
 OPENAI_MODEL = env.str("OPENAI_MODEL", default="gpt-4o-mini")
 OPENAI_TIMEOUT_SECONDS = env.float("OPENAI_TIMEOUT_SECONDS", default=30.0)
+OPENAI_MAX_TOKENS = env.int("OPENAI_MAX_TOKENS", default=400)
+# Where an answer ends, whoever gives it: so long, after so long, after so long without a word.
+AI_ANSWER_CHARACTERS = env.int("AI_ANSWER_CHARACTERS", default=2000)
+AI_ANSWER_SECONDS = env.float("AI_ANSWER_SECONDS", default=30.0)
+AI_PATIENCE_SECONDS = env.float("AI_PATIENCE_SECONDS", default=20.0)
 
 # Times at which people are at work, in TIME_ZONE, like "mon-fri 09:00-18:00; sat 10:00-14:00".
 # Empty: always.

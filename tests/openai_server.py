@@ -16,7 +16,17 @@ What it does is chosen by the last user message of each request:
     cut, cut at once             two words, or none, then the connection is closed
     unfinished                   two words, then an orderly end, without finish_reason
     slow                         twenty words, 0.05 s apart
-    endless                      words for ever
+    endless                      words for ever, none like another
+    trickle                      the same, one every 0.2 s
+    silent: empty, reasoning, no choices, blank
+                                 chunks for ever without a word to show: their content empty,
+                                 beside the content, missing, white space
+    blank                        an answer of white space
+    again                        one sentence for ever
+    length                       two words, then finish_reason length
+    at once: 1000                an answer of so many characters in one chunk
+    halves                       an emoji, the halves of its surrogate pair in two chunks
+    endless call                 arguments for hand_off_to_human for ever
     usage                        an answer, and chunks without choices around it
     filtered                     two words, then finish_reason content_filter
     empty                        finish_reason stop and no word
@@ -37,6 +47,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 ARGUMENTS = {
@@ -231,6 +242,17 @@ def _tool_call(name: str, arguments: str) -> Iterator[str]:
     )
 
 
+def _silence(kind: str) -> str:
+    if kind == "no choices":
+        return _usage()
+    deltas: dict[str, dict[str, Any]] = {
+        "empty": {"content": ""},
+        "reasoning": {"reasoning_content": "Let me think."},
+        "blank": {"content": " \n"},
+    }
+    return _chunk(deltas[kind])
+
+
 async def _events(asked: str) -> AsyncIterator[str | None]:
     """The events of the stream; None closes the connection."""
     arguments = json.dumps(ARGUMENTS)
@@ -282,6 +304,9 @@ async def _events(asked: str) -> AsyncIterator[str | None]:
         "garbage": lambda: ["data: {not json\n\n"],
         "odd": lambda: [_data({"choices": ["x"]})],
         "odd list": lambda: [_data([1, 2])],
+        "blank": lambda: [_chunk({"content": " \n"}), _chunk({"content": "\t "}), stop, done],
+        "length": lambda: [*_words("two words"), _chunk({}, "length"), done],
+        "halves": lambda: [_chunk({"content": "\ud83e"}), _chunk({"content": "\udeb4"}), stop],
         "null delta": lambda: [*_words("two words"), _chunk(None, "stop"), done],
     }
     if asked in plain:
@@ -301,9 +326,32 @@ async def _events(asked: str) -> AsyncIterator[str | None]:
             await asyncio.sleep(0.05)
         yield stop
         yield done
-    elif asked == "endless":
+    elif asked in ("endless", "trickle"):
+        for number in count():
+            yield _chunk({"content": f"word{number} "})
+            await asyncio.sleep(0.2 if asked == "trickle" else 0)
+    elif asked.startswith("silent: "):
+        silence = _silence(asked.removeprefix("silent: "))
         while True:
-            yield _chunk({"content": "word " * 20})
+            yield silence
+            await asyncio.sleep(0.02)
+    elif asked == "again":
+        while True:
+            for event in _words("I can help you with your order."):
+                yield event
+            yield _chunk({"content": " "})
+            await asyncio.sleep(0)
+    elif asked.startswith("at once: "):
+        numbers = " ".join(map(str, range(int(asked.removeprefix("at once: ")))))
+        yield _chunk({"content": numbers[: int(asked.removeprefix("at once: "))]})
+        yield stop
+        yield done
+    elif asked == "endless call":
+        for event in _tool_call("hand_off_to_human", '{"reason": "'):
+            yield event
+        while True:
+            function = {"arguments": "and so on " * 10}
+            yield _chunk({"tool_calls": [{"index": 0, "function": function}]})
     else:
         for event in _words(asked.removeprefix("answer:") or "hello"):
             yield event

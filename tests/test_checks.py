@@ -41,6 +41,14 @@ def test_service_that_exists(settings: Settings, value: str) -> None:
         ("SSE_HEARTBEAT_SECONDS", 0.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", -1.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", float("nan"), "config.E004"),
+        ("AI_ANSWER_CHARACTERS", 0, "config.E008"),
+        ("AI_ANSWER_CHARACTERS", 8001, "config.E008"),
+        ("AI_ANSWER_SECONDS", -1.0, "config.E008"),
+        ("AI_ANSWER_SECONDS", float("inf"), "config.E008"),
+        ("AI_PATIENCE_SECONDS", float("nan"), "config.E008"),
+        ("OPENAI_TIMEOUT_SECONDS", 0.0, "config.E008"),
+        ("OPENAI_MAX_TOKENS", 0, "config.E008"),
+        ("OPENAI_MAX_TOKENS", -400, "config.E008"),
     ],
 )
 def test_setting_that_cannot_work_is_named(
@@ -121,8 +129,7 @@ def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None
         assert check in output
 
 
-def test_number_that_is_none_is_named_too(database: Database) -> None:
-    with pytest.raises(
-        CommandFailed, match="SSE_HEARTBEAT_SECONDS is set to what it cannot be"
-    ):
-        database.manage("check", SSE_HEARTBEAT_SECONDS="soon")
+@pytest.mark.parametrize("name", ["SSE_HEARTBEAT_SECONDS", "OPENAI_MAX_TOKENS"])
+def test_number_that_is_none_is_named_too(database: Database, name: str) -> None:
+    with pytest.raises(CommandFailed, match=f"{name} is set to what it cannot be"):
+        database.manage("check", **{name: "soon"})

@@ -584,15 +584,34 @@ def test_answer_is_streamed_with_its_source(
     assert parts[-1].sources[0].excerpt in said(parts).replace("\n", " ")  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("body", ["word " * 900, "字" * 3000, "a\n  b\tc " * 300, "x" * 5000])
+@pytest.mark.parametrize("body", ["word " * 750, "字" * 3000, "a\n  b\tc " * 300, "x" * 3900])
 @pytest.mark.django_db(transaction=True)
-def test_long_answers_come_whole_and_soon(body: str) -> None:
+def test_long_answers_come_whole_and_soon(body: str, settings: Any) -> None:
+    settings.AI_ANSWER_CHARACTERS = 4000
     add("long", body, title="Bananas")
     began = time.monotonic()
     parts = reply("bananas")
     assert said(parts) == body.strip()
     assert len(parts) <= 62
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    ("body", "ends"),
+    [
+        ("Bananas are green, they say. " * 80, "green, they say."),
+        ("香蕉是绿色的，他们说。" * 200, "他们说。"),
+        ("banana " * 400, "banana…"),
+        ("x" * 70_000, "x…"),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_what_is_longer_than_an_answer_is_cut_and_its_page_linked(body: str, ends: str) -> None:
+    add("long", body, title="Bananas")
+    parts = reply("bananas")
+    assert 1750 < len(said(parts)) <= 2000
+    assert said(parts).endswith(ends)
+    assert sources(parts) == ["/help/long/"]
 
 
 def test_a_question_in_another_language_finds_that_languages_article(demo: None) -> None:

@@ -241,6 +241,11 @@ def test_last_chunk_without_delta_is_no_trouble(server: OpenAIServer) -> None:
         ("filtered", "refused", "two words"),
         ("empty", "refused", ""),
         ("other tool", "refused", ""),
+        ("blank", "refused", " \n\t "),
+        ("silent: empty", "timeout", ""),
+        ("silent: reasoning", "timeout", ""),
+        ("silent: no choices", "timeout", ""),
+        ("endless call", "cut", ""),
     ],
 )
 def test_failure_is_named(
@@ -254,10 +259,23 @@ def test_failure_is_named(
     assert not [part for part in parts if not isinstance(part, Delta)]
 
 
-def test_endless_answer_is_stopped(server: OpenAIServer) -> None:
+def test_endless_answer_is_ended_where_it_is_full(server: OpenAIServer, settings: Any) -> None:
+    settings.AI_ANSWER_CHARACTERS = 300
     parts, error = reply("endless")
-    assert error == "cut"
-    assert len(words(parts)) < 20_000
+    assert error is None
+    assert 300 < len(words(parts)) < 320
+
+
+def test_silence_counts_from_the_last_word(server: OpenAIServer) -> None:
+    parts, error = reply("silent: blank")
+    assert error == "timeout"
+    assert not words(parts).strip()
+
+
+def test_request_bounds_the_answers_tokens(server: OpenAIServer, settings: Any) -> None:
+    settings.OPENAI_MAX_TOKENS = 77
+    assert reply("length") == ([Delta("two"), Delta(" words")], None)
+    assert server.requests[0].body["max_tokens"] == 77
 
 
 def test_long_answer_may_take_longer_than_the_timeout(server: OpenAIServer) -> None:

@@ -1,6 +1,7 @@
 """AI backends: who answers the customer, chosen by the setting AI_BACKEND."""
 
 from ai_chatbot.backends.base import (
+    CODES,
     Backend,
     BackendError,
     Conversation,
@@ -14,6 +15,7 @@ from ai_chatbot.backends.base import (
 )
 
 __all__ = [
+    "CODES",
     "Backend",
     "BackendError",
     "Conversation",

@@ -73,10 +73,14 @@ class HandOff:
 ReplyPart = Delta | Sources | HandOff
 
 
+# Why an answer did not come to its end; `loop` is what those say who read it.
+CODES = frozenset({"unavailable", "timeout", "refused", "cut", "loop"})
+
+
 class BackendError(Exception):
     """The backend cannot answer, or cannot finish what it began.
 
-    `code` is one of `unavailable`, `timeout`, `refused`, `cut`; the text is for the log.
+    `code` is one of CODES; the text is for the log.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -87,8 +91,10 @@ class BackendError(Exception):
 class Backend(Protocol):
     """Answers one conversation at a time; holds no state between replies.
 
-    `reply` may be closed (`aclose`) at any moment and must then free what it holds. It raises
-    BackendError, and nothing else, for failures of the outside world.
+    `reply` may be closed (`aclose`) at any moment and must then free what it holds; it gets two
+    seconds for that. It raises BackendError, and nothing else, for failures of the outside
+    world. Who reads it bounds its length (AI_ANSWER_CHARACTERS), its time (AI_ANSWER_SECONDS)
+    and its silence (AI_PATIENCE_SECONDS), and ends it when it goes round in circles.
     """
 
     def reply(self, conversation: Conversation) -> AsyncIterator[ReplyPart]: ...

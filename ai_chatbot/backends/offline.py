@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext
 
@@ -20,6 +21,7 @@ from ai_chatbot.knowledge import asearch
 from ai_chatbot.patterns import NOT_SPACE, SPACE, TEXT_CHARACTERS, Pattern
 from ai_chatbot.rules import wants_a_person, wonders_who_answers
 from ai_chatbot.small_talk import gives_thanks, greets, has_enough, says_yes
+from ai_chatbot.texts import cut
 from ai_chatbot.words import is_unspaced, plain, telling_words
 
 # An answer reads as being written, and is complete within about 1.5 s however long it is.
@@ -51,7 +53,7 @@ class OfflineBackend:
             found = await asearch(conversation.question, conversation.language, 1)
             if found:
                 best = found[0]
-                answer = best.text
+                answer = cut(best.text, settings.AI_ANSWER_CHARACTERS)
                 sources = (Source(title=best.title, url=best.url, excerpt=best.excerpt),)
             else:
                 answer = _nothing_found(conversation.language)

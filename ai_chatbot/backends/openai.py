@@ -37,12 +37,13 @@ from ai_chatbot.backends.base import (
     Sources,
 )
 from ai_chatbot.knowledge import ANSWER_THRESHOLD, CONTEXT_THRESHOLD, Passage, asearch
+from ai_chatbot.texts import says_something
 
 HISTORY_LINES = 20
 CONTEXT_PASSAGES = 6
 SHOWN_SOURCES = 3
-# Where a model that does not stop by itself is stopped.
-ANSWER_CHARACTERS = 12_000
+# A model's call of a tool has to say what it says within this.
+CALL_CHARACTERS = 8_000
 REASON_CHARACTERS, SUMMARY_CHARACTERS, MESSAGE_CHARACTERS = 200, 1000, 1000
 
 HAND_OFF = "hand_off_to_human"
@@ -93,32 +94,45 @@ class OpenAIBackend:
         passages = await _passages(conversation)
         messages = _messages(conversation, passages)
         patience: float = settings.OPENAI_TIMEOUT_SECONDS
+        most: int = settings.AI_ANSWER_CHARACTERS
         call = _ToolCall()
+        # Of the answer's characters, and whether any can be seen.
         answered = 0
-        streaming = finished = False
+        said = streaming = finished = False
         try:
             async with self._client(patience) as client:
                 # One retry fits in, unless the first try already used up the time.
                 async with asyncio.timeout(patience):
                     stream = await client.chat.completions.create(
-                        model=settings.OPENAI_MODEL, messages=messages, tools=TOOLS, stream=True
+                        model=settings.OPENAI_MODEL,
+                        messages=messages,
+                        tools=TOOLS,
+                        max_tokens=settings.OPENAI_MAX_TOKENS,
+                        stream=True,
                     )
                 streaming = True
+                heard_at = asyncio.get_running_loop().time()
                 async with stream:
-                    while not finished:
-                        async with asyncio.timeout(patience):
+                    # Who reads cuts it where it is full; more of it is of no use.
+                    while not finished and answered <= most:
+                        # Chunks that say nothing are no sign of an answer.
+                        async with asyncio.timeout_at(heard_at + patience):
                             chunk = await anext(stream, None)
                         if chunk is None:
                             raise BackendError("cut", "the stream ended before the answer did")
+                        length = call.length
                         text, finish_reason = _read(chunk, call)
                         if text:
                             answered += len(text)
+                            said = said or says_something(text)
                             yield Delta(text)
+                        if says_something(text) or call.length > length:
+                            heard_at = asyncio.get_running_loop().time()
                         if finish_reason == "content_filter":
                             raise BackendError("refused", "stopped by the content filter")
                         finished = bool(finish_reason)
-                        if max(answered, call.length) > ANSWER_CHARACTERS:
-                            raise BackendError("cut", "the answer does not come to an end")
+                        if call.length > CALL_CHARACTERS:
+                            raise BackendError("cut", "the call of a tool does not end")
         except (TimeoutError, APITimeoutError):
             # The library's own messages may quote the request: they stay out of the log.
             raise BackendError("timeout", f"nothing for {patience:g} s") from None
@@ -137,7 +151,7 @@ class OpenAIBackend:
             raise BackendError("cut", "the stream is not what the protocol says") from None
         if call.name == HAND_OFF:
             yield call.hand_off()
-        elif not answered:
+        elif not said:
             raise BackendError("refused", "the answer is empty")
         elif sources := _sources(passages):
             yield Sources(sources)
