@@ -11,25 +11,27 @@ from ai_chatbot.api import router as chatbot_router
 from config import errors, health
 
 
+def prefixes() -> list[str]:
+    """Where this process's APIs are. In a workbench alone, /api is the workbench's too."""
+    workbench = ["workbench-api"] if settings.SERVES_WORKBENCH else []
+    return ["api", *workbench]
+
+
 def served() -> dict[str, NinjaAPI]:
-    """The APIs of this process by prefix. In a workbench alone, /api is the workbench's too."""
-    apis = {}
-    if settings.SERVES_CHATBOT:
-        apis["api"] = _api("api", "Customer chat", chatbot_router)
-    if settings.SERVES_WORKBENCH:
-        apis["workbench-api"] = _api("workbench-api", "Agent workbench", workbench_router)
-        if not settings.SERVES_CHATBOT:
-            apis["api"] = _api("api", "Agent workbench", workbench_router)
-    return apis
+    routers = {
+        "api": ("Customer chat", chatbot_router),
+        "workbench-api": ("Agent workbench", workbench_router),
+    }
+    if not settings.SERVES_CHATBOT:
+        routers["api"] = routers["workbench-api"]
+    return {prefix: _api(prefix, *routers[prefix]) for prefix in prefixes()}
 
 
 def urlpatterns() -> list[URLPattern | URLResolver]:
     patterns: list[URLPattern | URLResolver] = []
     for prefix, api in served().items():
         patterns += [
-            path(f"{prefix}/health", health.health),
-            path(f"{prefix}/livez", health.livez),
-            path(f"{prefix}/readyz", health.readyz),
+            *health.urlpatterns(prefix),
             path(f"{prefix}/", api.urls),
         ]
     return patterns

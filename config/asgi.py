@@ -20,10 +20,12 @@ from agent_workbench import presence  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
 from ai_chatbot import replies  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
+from config import api, health  # noqa: E402
 from sse.server import Finishing, Server  # noqa: E402
 from sse.supervisor import Work  # noqa: E402
 
-streams = []
+# Health answers whatever hangs, and whichever host name it is asked by.
+streams = health.before_django(api.prefixes())
 work: list[Work] = []
 if settings.SERVES_CHATBOT:
     streams += chatbot_streams("api")

@@ -26,7 +26,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import Error
 
-from sse import log, metrics, processes
+from sse import log, metrics, outages, processes
 from sse.addresses import network
 from sse.database import Pools
 from sse.duties import Duty, brief
@@ -167,6 +167,8 @@ class Hub:
         self._beat_at: float | None = None
         # Why the last beat failed; "" after one that succeeded.
         self.beat_error = ""
+        # The same as sse.outages names it.
+        self.beat_trouble = ""
         self._beats = Duty("the process's beat", self._beat, every=HEARTBEAT_SECONDS)
         self._tails = Duty("tailing the log", self._tail, every=TAIL_SECONDS)
         self._arrived: set[Stream] = set()
@@ -846,10 +848,11 @@ class Hub:
                 self._arrived |= {stream for stream in arrived if stream in self.streams}
                 self._departed += departed
                 self.beat_error = brief(error) if isinstance(error, Exception) else "it hangs"
+                self.beat_trouble = outages.kind(error)
                 raise
             self._known = True
             self._beat_at = time.monotonic()
-            self.beat_error = ""
+            self.beat_error = self.beat_trouble = ""
 
     async def _tell(self, arrived: set[Stream], departed: list[str]) -> bool:
         return await self.database(

@@ -45,11 +45,32 @@ def test_metrics_follow_what_streams_do(services: Services, clients: Clients) ->
         assert service.metric(name) >= 0
 
 
-def test_live_and_ready_are_told_apart(services: Services) -> None:
-    service = services.start()
-    for name in ("livez", "readyz"):
-        answer = httpx.get(f"{service.api_url}/{name}", trust_env=False, verify=NO_TLS)
-        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+def test_health_is_for_whoever_asks_by_whatever_name(services: Services) -> None:
+    """As documented: https and a real host name for people, 127.0.0.1 for those who watch."""
+    service = services.start(HTTPS="true", ALLOWED_HOSTS="support.example.com")
+    paths = [
+        f"/{prefix}/{name}"
+        for prefix in ("api", "workbench-api")
+        for name in ("health", "livez", "readyz")
+    ]
+    with httpx.Client(base_url=service.base_url, trust_env=False, verify=NO_TLS) as http:
+        for host in ("support.example.com", f"127.0.0.1:{service.port}", "anything"):
+            for path in (*paths, "/metrics"):
+                answer = http.get(path, headers={"Host": host})
+                assert answer.status_code == 200, path
+                head = http.head(path, headers={"Host": host})
+                assert (head.status_code, head.content) == (200, b"")
+                assert head.headers["content-type"] == answer.headers["content-type"]
+        for path in (*paths, "/metrics"):
+            refused = http.post(path)
+            assert refused.status_code == 405
+            assert refused.headers["allow"] == "GET, HEAD"
+            assert refused.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+        health = http.get("/api/health").json()
+        assert http.get("/api/config").status_code in (301, 400)
+    assert (health["status"], health["database"], health["work"]) == ("ok", "ok", [])
+    assert health["sse"]["mode"] == "memory"
+    assert health["database_beat_seconds"] >= 0
 
 
 def test_tail_events_prints_a_target_as_it_comes(services: Services, clients: Clients) -> None:

@@ -52,12 +52,19 @@ def service(shared: Service, road: Road) -> Iterator[Service]:
     """Well before and after each test."""
     yield shared
     road.open()
-    wait_until(lambda: _ready(shared), timeout=PATIENCE, what=f"{shared.name} to be well")
+    wait_until(lambda: _well(shared), timeout=PATIENCE, what=f"{shared.name} to be well")
 
 
 def _ready(service: Service) -> bool:
     answer = httpx.get(f"{service.api_url}/readyz", timeout=PATIENCE, trust_env=False)
     return answer.status_code == httpx.codes.OK
+
+
+def _well(service: Service) -> bool:
+    began = httpx.post(
+        f"{service.api_url}/sessions", json={}, timeout=PATIENCE, trust_env=False
+    )
+    return began.status_code == httpx.codes.CREATED and _ready(service)
 
 
 def attempt(customer: Customer) -> httpx.Response:
@@ -117,12 +124,19 @@ def test_silent_database_is_given_up_and_found_again(
         # Their connections are in the pool, and more of them than it has.
         assert all(callers.map(accepted, customers))
         road.swallow()
-        for answer in callers.map(attempt, customers):
-            check_unavailable(answer, "away")
+        answers = [callers.submit(attempt, customer) for customer in customers]
+        # While they hang, and whatever else does.
+        assert service.health()["status"] in ("ok", "down")
+        for answer in answers:
+            check_unavailable(answer.result(), "away")
     refused = customers[0].http.get(
         customers[0].path("/events"), params={"token": customers[0].token}, timeout=PATIENCE
     )
     check_unavailable(refused, "away")
+    wait_until(
+        lambda: service.health()["database"] == "down", timeout=PATIENCE, what="health to know"
+    )
+    assert not _ready(service)
 
     road.open()
     wait_until(lambda: accepted(customers[0]), timeout=PATIENCE, what="a message to be taken")
@@ -181,6 +195,13 @@ def test_read_only_database_refuses_messages_and_pages_honestly(
             )
             check_unavailable(attempt(customer), "read-only")
             assert customer.state()["messages"] == []
+            wait_until(
+                lambda: service.health()["database"] == "read-only",
+                timeout=PATIENCE,
+                what="health to know",
+            )
+            assert service.health()["status"] == "down"
+            assert not _ready(service)
             with httpx.Client(base_url=service.base_url, trust_env=False) as browser:
                 form = browser.get("/workbench/login/")
                 assert form.status_code == 200

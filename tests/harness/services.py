@@ -125,7 +125,7 @@ class Service:
         try:
             # Most looks are too early, and this is the cheap one.
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-            answer = self._get(f"{self.api_url}/livez", 5)
+            answer = self._get(f"{self.api_url}/readyz", 5)
         except (OSError, httpx.TransportError):
             # Refused until it listens.
             return False
