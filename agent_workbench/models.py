@@ -81,7 +81,7 @@ class Agent(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Together with what a changed role brings; see agent_workbench.signals."""
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             super().save(*args, **kwargs)
 
     @property

@@ -58,6 +58,13 @@ def test_five_wrong_passwords_close_every_login_to_that_name_and_address(door: s
 
 @pytest.mark.usefixtures("owner")
 @pytest.mark.parametrize("door", DOORS)
+def test_name_that_does_not_exist_is_throttled_alike(door: str) -> None:
+    answers = [knock(door, username="nobody") for _ in range(6)]
+    assert answers == ["wrong"] * 5 + ["throttled"]
+
+
+@pytest.mark.usefixtures("owner")
+@pytest.mark.parametrize("door", DOORS)
 def test_right_password_gives_the_tries_back(door: str) -> None:
     for _ in range(3):
         assert [knock(door) for _ in range(4)] == ["wrong"] * 4
