@@ -32,6 +32,8 @@ from sse.database import Pools
 from sse.duties import Duty, brief
 from sse.frames import Frame
 from sse.log import Position
+from sse.membership import Membership
+from sse.peers import Peers
 from sse.supervisor import Pulse, Supervisor
 from sse.targets import CONTROL, storable
 from sse.topics import Subscription, Topic
@@ -54,6 +56,8 @@ CANCEL_SECONDS = 0.5
 # How long the layer may be silent before it is asked for a sign of life, and may owe it.
 PROBE_EVERY_SECONDS = 1.0
 DEAF_AFTER_SECONDS = 3.0
+# A loop that was busy or stood still for so long has not been listening. It has to have turned.
+SILENT_TURNS = 10
 RETRY_SECONDS = 0.5
 TAIL_SECONDS = 0.25
 TICK_SECONDS = 0.1
@@ -139,6 +143,7 @@ class Hub:
         self._layer = get_channel_layer()
         self._outbox: deque[Outgoing] = deque(maxlen=OUTBOX_EVENTS)
         self._publishing: asyncio.Task[None] | None = None
+        # Whether the layer brings this hub its own messages; in memory until it does not.
         self._healthy = not self._redis
         self._down_since: float | None = None
         self._down_why = ""
@@ -146,10 +151,18 @@ class Hub:
         shards = len(settings.REDIS_URLS) if self._redis else 1
         names = range(GROUPS_OVER_SHARDS if shards > 1 else 1)
         self._groups = tuple(f"sse.{number}" for number in names)
+        self._membership = Membership(
+            self._layer, self._groups, heard=self._heard, failed=self._receiving_failed
+        )
+        self._peers = Peers(self._groups)
+        self._apart: frozenset[str] = frozenset()
         # When this hub last heard itself in each group.
         self._heard_at = dict.fromkeys(self._groups, 0.0)
         self._probed_at = 0.0
-        self._echoes: set[str] = set()
+        # For how many turns of the probing loop the most silent group has been silent.
+        self._silent_turns = 0
+        # Those that proved to work, and that nothing has been said against since.
+        self._proven: set[str] = set()
         self._echo = asyncio.Event()
         self._joining: dict[str, asyncio.Future[Topic]] = {}
         self._filling: set[str] = set()
@@ -158,11 +171,9 @@ class Hub:
         self._pages = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.supervisor = Supervisor(loop)
-        self._receiver: asyncio.Task[None] | None = None
         self.pools = Pools(
             loop, settings.SSE_DATABASE_THREADS, seconds=settings.SSE_DATABASE_SECONDS
         )
-        self._peer_unheard = False
         self._beating = asyncio.Lock()
         self._beat_at: float | None = None
         # Why the last beat failed; "" after one that succeeded.
@@ -201,10 +212,14 @@ class Hub:
 
     @property
     def mode(self) -> str:
-        """`memory`, `redis`, or `degraded`: Redis wanted, and the log carrying the events."""
-        if not self._redis:
-            return "memory"
-        return "redis" if self._healthy else "degraded"
+        """`memory`, `redis`, or `degraded`: the log carries the events."""
+        if not self._sound:
+            return "degraded"
+        return "redis" if self._redis else "memory"
+
+    @property
+    def _sound(self) -> bool:
+        return self._healthy and not self._apart
 
     @property
     def busy(self) -> bool:
@@ -218,8 +233,16 @@ class Hub:
             "streams": len(self.streams),
             "targets": len(self.topics),
             "degraded_seconds": round(time.monotonic() - down, 1) if down else 0,
-            "reason": self._down_why if down else None,
+            "reason": self._reason,
         }
+
+    @property
+    def _reason(self) -> str | None:
+        if self._down_since is None:
+            return None
+        if self._healthy and self._apart:
+            return f"{len(self._apart)} other processes are not heard through it"
+        return self._down_why
 
     def beat_age(self) -> float | None:
         """Seconds since this process last wrote to the database that it lives; None before the
@@ -296,6 +319,8 @@ class Hub:
             await asyncio.wait_for(self.drain(), 2 * PUBLISH_SECONDS)
         except TimeoutError:
             logger.info("closing before the layer has taken the last events; the log has them")
+        if self.listening and self._healthy:
+            await self._leave_layer()
         await self._end_tasks()
         if self.listening:
             try:
@@ -305,10 +330,17 @@ class Hub:
                 logger.info("could not sign off in the database: %s", error)
         self.pools.shutdown()
 
+    async def _leave_layer(self) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._membership.leave()
+        except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
+            logger.info("could not leave the layer: %s", brief(error))
+
     async def _end_tasks(self) -> None:
         for _ in range(CANCEL_ATTEMPTS):
             kept = self.supervisor.stop()
-            ending = [*self._tasks, *kept, *filter(None, [self._receiver])]
+            ending = [*self._tasks, *kept, *self._membership.stop()]
             for task in ending:
                 task.cancel()
             # The layer's client may swallow a cancellation that comes while it closes.
@@ -378,12 +410,13 @@ class Hub:
         message = {"type": kind, "hub": self.name, "group": group, **content}
         try:
             # Not wait_for: before Python 3.12 it loses a cancellation that meets the result.
-            async with asyncio.timeout(PUBLISH_SECONDS):
+            # In memory it is not the layer that one would wait for, but a busy loop.
+            async with asyncio.timeout(PUBLISH_SECONDS if self._redis else None):
                 await self._layer.group_send(group, message)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
-            self._degrade(f"publishing failed: {brief(error)}")
+            self._degrade(f"publishing failed: {brief(error)}", group)
             return False
         if not self._healthy and not self.listening:
             self._recover()
@@ -391,23 +424,21 @@ class Hub:
 
     # --- receiving ----------------------------------------------------------------------
 
-    async def _receive(self, channel: str) -> None:
-        while True:
-            message = await self._layer.receive(channel)
-            self._heard(message)
-
     def _heard(self, message: dict[str, Any]) -> None:
         own = message["hub"] == self.name
+        now = time.monotonic()
         if own:
-            self._heard_at[message["group"]] = time.monotonic()
+            self._heard_at[message["group"]] = now
             if self._down_since is None:
                 self._filled_when_heard = self.counts.gaps_filled
+        else:
+            self._peers.hear(message["hub"], message["group"], now)
         if message["type"] == "sse.events":
             for fields in message["events"]:
                 self._deliver(Outgoing(*fields))
         elif message["type"] == "sse.probe" and own:
-            self._echoes.add(message["group"])
-            if len(self._echoes) == len(self._groups):
+            self._proven.add(message["group"])
+            if len(self._proven) == len(self._groups):
                 self._echo.set()
         elif message["type"] == "sse.check" and not own:
             self.spawn(self._check_positions(), "check")
@@ -625,7 +656,7 @@ class Hub:
 
     async def _tail(self) -> None:
         """While the layer does not bring everything, look into the log instead."""
-        if not self._healthy or self._peer_unheard:
+        if not self._sound or self._peers.unheard:
             await self._check_positions()
 
     async def _check(self) -> None:
@@ -640,89 +671,94 @@ class Hub:
             )
 
     async def _look_around(self) -> None:
-        self._peer_unheard = await self.database(
-            processes.any_other_unheard, self.name, purpose="watch"
-        )
+        others = await self.database(processes.others, self.name, purpose="watch")
+        listening = self._redis and self._healthy
+        self._peers.look(others, time.monotonic(), listening=listening)
+        before, self._apart = self._apart, self._peers.apart
+        if self._apart == before:
+            return
+        self._beats.hurry()
+        if self._apart and not before:
+            # Each of them may be well with a Redis of its own.
+            self._begin_outage("other processes are not heard through it")
+        elif not self._apart and self._healthy:
+            await self._catch_up()
 
     async def _prune(self) -> None:
         await self.database(_prune, purpose="pruning", seconds=PRUNING_SECONDS)
 
     async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
-        if not self._redis:
-            await self._join_layer()
-            while True:
-                pulse()
-                await asyncio.sleep(TICK_SECONDS)
+        joined = False
         while True:
             pulse()
-            if self._healthy:
+            if self._healthy and joined:
                 await self._probe(time.monotonic())
                 await asyncio.sleep(TICK_SECONDS)
             else:
                 await self._try_join()
+                joined = True
                 if not self._healthy:
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def _probe(self, now: float) -> None:
-        silence = now - min(self._heard_at.values())
-        if silence > DEAF_AFTER_SECONDS:
-            self._degrade("it does not bring back what is sent to it")
+        heard_at = min(self._heard_at.values())
+        silence = now - heard_at
+        if silence < PROBE_EVERY_SECONDS:
+            self._silent_turns = 0
+        else:
+            self._silent_turns += 1
+        if self._membership.expires:
+            await self._stay()
+        if silence > DEAF_AFTER_SECONDS and self._silent_turns > SILENT_TURNS:
+            deaf = (g for g, at in self._heard_at.items() if now - at > PROBE_EVERY_SECONDS)
+            self._degrade("it does not bring back what is sent to it", *deaf)
         elif silence > PROBE_EVERY_SECONDS and now - self._probed_at > PROBE_EVERY_SECONDS:
             self._probed_at = now
             for group, heard_at in self._heard_at.items():
                 if now - heard_at > PROBE_EVERY_SECONDS:
                     await self._send(group, "sse.probe")
 
-    async def _try_join(self) -> None:
-        """Join the layer afresh and wait for an echo, which alone proves that it works."""
+    async def _stay(self) -> None:
+        """Renew a membership that the layer would forget after a time."""
         try:
             async with asyncio.timeout(JOIN_SECONDS):
-                await self._join_layer()
-        except asyncio.CancelledError:
-            raise
+                await self._membership.renew()
+        except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
+            self._degrade(f"joining failed: {brief(error)}", *self._groups)
+
+    async def _try_join(self) -> None:
+        """Join the layer afresh and wait for an echo, which alone proves that it works."""
+        suspects = set(self._groups) - self._proven
+        self._proven.clear()
+        self._echo.clear()
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._membership.join(suspects, self._probe_of)
+            # The layer's client may have swallowed the timeout that was around that.
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._echo.wait()
         except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
             self._degrade(f"joining failed: {brief(error)}")
             return
         self._recover()
         self._beats.hurry()
-        try:
-            # What came before the echo may have passed this process by, and others too.
-            await self._check_positions()
-        except Error as error:
-            # The next check of positions finds it.
-            logger.warning("the event log cannot be read: %s", brief(error))
-        self._announce_recovery()
-        await self._send(self._groups[0], "sse.check")
+        if not self._apart:
+            await self._catch_up()
 
-    async def _join_layer(self) -> None:
-        if self._receiver is not None:
-            self._receiver.cancel()
-            await asyncio.wait([self._receiver])
-            self._receiver = None
-        if self._redis:
-            await self._layer.flush()
-        channel = await self._layer.new_channel()
-        for group in self._groups:
-            await self._layer.group_add(group, channel)
-        self._receiver = self.loop.create_task(self._receive(channel), name="sse receive")
-        self._receiver.add_done_callback(self._receiver_done)
-        if self._redis:
-            self._echoes.clear()
-            self._echo.clear()
-            for group in self._groups:
-                probe = {"type": "sse.probe", "hub": self.name, "group": group}
-                await self._layer.group_send(group, probe)
-            # The layer's flush may swallow the timeout that is around all this.
-            async with asyncio.timeout(JOIN_SECONDS):
-                await self._echo.wait()
+    def _probe_of(self, group: str) -> dict[str, Any]:
+        return {"type": "sse.probe", "hub": self.name, "group": group}
 
-    def _receiver_done(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._degrade(f"receiving failed: {brief(error)}")
+    def _receiving_failed(self, error: BaseException) -> None:
+        self._degrade(f"receiving failed: {brief(error)}", *self._groups)
 
-    def _degrade(self, why: str) -> None:
+    def _degrade(self, why: str, *suspects: str) -> None:
+        """The layer is away. `suspects`: the groups that showed it."""
         self._healthy = False
+        self._proven.difference_update(suspects)
+        self._begin_outage(why)
+
+    def _begin_outage(self, why: str) -> None:
         if self._down_since is None:
             self._down_since = time.monotonic()
             self._down_why = why
@@ -730,8 +766,9 @@ class Hub:
             self._beats.hurry()
             self._tails.hurry()
             logger.warning(
-                "Redis is away (%s): degraded, the log in the database carries events between "
+                "%s is away (%s): degraded, the log in the database carries events between "
                 "processes until it is back",
+                self._layer_name,
                 why,
             )
 
@@ -742,15 +779,30 @@ class Hub:
         if not self.listening:
             self._announce_recovery()
 
+    async def _catch_up(self) -> None:
+        """What came before the layer was back may have passed this process by, and others."""
+        try:
+            await self._check_positions()
+        except Error as error:
+            # The next check of positions finds it.
+            logger.warning("the event log cannot be read: %s", brief(error))
+        self._announce_recovery()
+        await self._send(self._groups[0], "sse.check")
+
     def _announce_recovery(self) -> None:
         if self._down_since is not None:
             logger.info(
-                "Redis is back after %.1f s; %d events were caught up from the log",
+                "%s is back after %.1f s; %d events were caught up from the log",
+                self._layer_name,
                 time.monotonic() - self._down_since,
                 self.counts.gaps_filled - self._filled_when_heard,
             )
             self.counts.degraded_seconds = self.degraded_seconds()
             self._down_since = None
+
+    @property
+    def _layer_name(self) -> str:
+        return "Redis" if self._redis else "The in-memory layer"
 
     def degraded_seconds(self) -> float:
         """Without the layer since the hub's start, the present outage included."""
@@ -858,7 +910,8 @@ class Hub:
         return await self.database(
             processes.beat,
             self.name,
-            not (self._redis and self._healthy),
+            not (self._redis and self._sound),
+            self._redis and self._healthy,
             len(self.streams),
             [stream.opened for stream in arrived],
             departed,

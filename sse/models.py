@@ -59,6 +59,8 @@ class Process(models.Model):
     name = models.CharField(_("name"), max_length=100, unique=True)
     # Its publications do not reach other processes: they have to look into the log.
     unheard = models.BooleanField(_("unheard"), default=False)
+    # It hears itself through Redis, so that others who listen must hear it, too.
+    listens = models.BooleanField(default=False, db_default=False, editable=False)
     streams = models.PositiveIntegerField(_("open streams"), default=0)
     started_at = models.DateTimeField(_("started at"))
     seen_at = models.DateTimeField(_("seen at"), db_index=True)

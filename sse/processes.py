@@ -35,8 +35,24 @@ class Opened:
     opened_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another living process, by its last word. `unheard`: its events are in the log alone;
+    `listens`: it hears itself through Redis."""
+
+    name: str
+    unheard: bool
+    listens: bool
+    seen_at: datetime
+
+
 def beat(
-    name: str, unheard: bool, streams: int, opened: Sequence[Opened], closed: Sequence[str]
+    name: str,
+    unheard: bool,
+    listens: bool,
+    streams: int,
+    opened: Sequence[Opened],
+    closed: Sequence[str],
 ) -> bool:
     """Say that the process lives, and which streams it opened and closed since the last time.
 
@@ -45,7 +61,7 @@ def beat(
     Process = apps.get_model("sse", "Process")
     OpenStream = apps.get_model("sse", "OpenStream")
     now = timezone.now()
-    state = {"unheard": unheard, "streams": streams, "seen_at": now}
+    state = {"unheard": unheard, "listens": listens, "streams": streams, "seen_at": now}
     with transaction.atomic():
         process, unknown = Process.objects.update_or_create(
             name=name,
@@ -94,12 +110,13 @@ def leave(name: str) -> None:
     apps.get_model("sse", "Process").objects.filter(name=name).delete()
 
 
-def any_other_unheard(name: str) -> bool:
-    """Whether another living process cannot be heard, so that the log must be tailed."""
+def others(name: str) -> list[Peer]:
+    """The living processes besides this one."""
     living = apps.get_model("sse", "Process").objects.filter(
-        unheard=True, seen_at__gte=timezone.now() - SILENCE
+        seen_at__gte=timezone.now() - SILENCE
     )
-    return bool(living.exclude(name=name).exists())
+    found = living.exclude(name=name).values_list("name", "unheard", "listens", "seen_at")
+    return [Peer(*row) for row in found]
 
 
 def forget_silent() -> None:

@@ -58,8 +58,10 @@ def test_a_stream_that_the_database_refuses_is_left_out_of_the_beat() -> None:
     streams = [opened(f"stream {n}") for n in range(6)]
     streams[4] = opened("poison", "\ud800")
 
-    assert processes.beat("here", False, 6, streams, []) is True
-    assert processes.beat("here", False, 6, [opened("another", "\x00\ud800")], []) is False
+    assert processes.beat("here", False, False, 6, streams, []) is True
+    assert (
+        processes.beat("here", False, False, 6, [opened("another", "\x00\ud800")], []) is False
+    )
 
     assert sorted(OpenStream.objects.values_list("name", flat=True)) == [
         f"stream {n}" for n in (0, 1, 2, 3, 5)
