@@ -4,12 +4,11 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 from django.conf import settings
 from django.db import connections
-from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.backends.postgresql.base import DatabaseWrapper as PostgresConnection
 from playwright.sync_api import Browser
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -25,6 +24,8 @@ from tests.harness.services import Services
 
 _ENGINE = settings.DATABASES["default"]["ENGINE"]
 VENDOR = _ENGINE.rpartition(".")[2].replace("sqlite3", "sqlite")
+# Of the names of this run's databases in PostgreSQL.
+_PREFIX = "TESTS_DATABASES"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{ONCE}: the database adds nothing; `python -m tests` runs it on one"
     )
+    if not hasattr(config, "workerinput"):
+        # Its workers inherit it.
+        os.environ[_PREFIX] = f"support_{secrets.token_hex(4)}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """When the last process is gone: what is left, by one that was killed or as a template."""
+    if VENDOR == "postgresql" and not hasattr(config, "workerinput"):
+        Postgres(os.environ["DATABASE_URL"]).drop_databases(os.environ[_PREFIX])
 
 
 def pytest_report_header() -> str:
@@ -66,37 +76,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The in-process test database has a name of its own: simultaneous runs do not meet."""
-    if request.config.getoption("reuse_db"):
-        return
-    test = settings.DATABASES["default"].setdefault("TEST", {})
-    if VENDOR == "sqlite":
-        test["NAME"] = str(tmp_path_factory.mktemp("in-process") / "test.sqlite3")
-    else:
-        test["NAME"] = f"test_support_{secrets.token_hex(6)}"
-
-
-@pytest.fixture(scope="session")
 def django_db_setup(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+    django_test_environment: None, django_db_blocker: DjangoDbBlocker, databases: Databases
 ) -> Iterator[None]:
-    """PostgreSQL does not drop a database while a thread's forgotten connection is open."""
-    yield
-    if VENDOR != "postgresql":
-        return
-    with django_db_blocker.unblock():
-        connection = cast(DatabaseWrapper, connections["default"])
-        name = connection.settings_dict["NAME"]
-        connection.close()
-        connection.close_pool()
-        with Postgres(os.environ["DATABASE_URL"]).connect() as server:
-            server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [name],
-            )
+    """In this process, tests have a copy of what is migrated already."""
+    with databases.fresh() as created:
+        connection = connections["default"]
+        with django_db_blocker.unblock():
+            connection.close()
+            settings.DATABASES["default"]["NAME"] = created.name
+            connection.settings_dict["NAME"] = created.name
+        yield
+        with django_db_blocker.unblock():
+            connection.close()
+            if isinstance(connection, PostgresConnection):
+                connection.close_pool()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,16 +104,18 @@ def nursery(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Databases for services, of the vendor of this run."""
+def databases(
+    nursery: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Databases:
+    """Of the vendor of this run; all its processes copy the same templates."""
+    base = tmp_path_factory.getbasetemp()
+    templates = (base if worker_id == "master" else base.parent) / "templates"
+    templates.mkdir(exist_ok=True)
     directory = tmp_path_factory.mktemp("databases")
-    source: Databases
     if VENDOR == "sqlite":
-        source = SqliteDatabases(directory)
-    else:
-        source = PostgresDatabases(directory, Postgres(os.environ["DATABASE_URL"]))
-    yield source
-    source.drop_templates()
+        return SqliteDatabases(directory, templates)
+    server, prefix = Postgres(os.environ["DATABASE_URL"]), os.environ[_PREFIX]
+    return PostgresDatabases(directory, server, templates, prefix=prefix)
 
 
 @pytest.fixture

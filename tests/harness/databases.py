@@ -1,5 +1,7 @@
 """Fresh databases for the services: migrated once, then copied."""
 
+import fcntl
+import json
 import secrets
 import shutil
 import sqlite3
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from tests.harness.environment import environment
 from tests.harness.nursery import run_python
@@ -26,6 +29,7 @@ class CommandFailed(Exception):
 class Database:
     url: str
     vendor: str  # as in django.db.connection.vendor
+    name: str  # as in DATABASES
     # Where seed_demo keeps the demo agents' password for this database.
     password_file: Path
     _drop: Callable[[], None] = field(repr=False)
@@ -65,26 +69,35 @@ class Database:
 
 
 class Databases(ABC):
-    """Where databases come from. Templates are made at first use, once."""
+    """Where databases come from. Templates are made at first use, once for all processes that
+    name the same folder for them."""
 
     vendor: str
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, templates: Path | None = None) -> None:
         self.directory = directory
-        self._migrated: Database | None = None
-        self._demo: Database | None = None
+        self._templates = templates or directory
+        self._known: dict[str, Database] = {}
 
     def fresh(self) -> Database:
         """Migrated, and otherwise empty."""
-        return self._copied(self._migrated_template())
+        return self._copied(self._template("migrated", self._migrated))
 
     def demo(self) -> Database:
         """Migrated, with what `manage.py seed_demo` creates."""
-        if self._demo is None:
-            seeded = self.fresh()
-            seeded.manage("seed_demo")
-            self._demo = seeded
-        return self._copied(self._demo)
+        return self._copied(self._template("demo", self._seeded))
+
+    def _template(self, name: str, make: Callable[[], Database]) -> Database:
+        if name not in self._known:
+            record = self._templates / f"{name}.json"
+            with (self._templates / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not record.exists():
+                    made = make()
+                    record.write_text(json.dumps([made.url, str(made.password_file)]))
+            url, password_file = json.loads(record.read_text(encoding="utf-8"))
+            self._known[name] = self._database(url, Path(password_file))
+        return self._known[name]
 
     def _copied(self, template: Database) -> Database:
         copy = self._copy(template)
@@ -95,21 +108,27 @@ class Databases(ABC):
     def _password_file(self) -> Path:
         return self.directory / f"{secrets.token_hex(6)}.password"
 
-    def _migrated_template(self) -> Database:
-        if self._migrated is None:
-            empty = self._create()
-            empty.manage("migrate", "--verbosity=0")
-            self._migrated = empty
-        return self._migrated
+    def _migrated(self) -> Database:
+        empty = self._create()
+        empty.manage("migrate", "--verbosity=0")
+        return empty
+
+    def _seeded(self) -> Database:
+        migrated = self.fresh()
+        migrated.manage("seed_demo")
+        return migrated
 
     def drop_templates(self) -> None:
-        for template in (self._migrated, self._demo):
-            if template is not None:
-                template.drop()
-        self._migrated = self._demo = None
+        for name, template in self._known.items():
+            template.drop()
+            (self._templates / f"{name}.json").unlink(missing_ok=True)
+        self._known.clear()
 
     @abstractmethod
     def _create(self) -> Database: ...
+
+    @abstractmethod
+    def _database(self, url: str, password_file: Path) -> Database: ...
 
     @abstractmethod
     def _copy(self, template: Database) -> Database: ...
@@ -120,10 +139,15 @@ class SqliteDatabases(Databases):
 
     def _create(self) -> Database:
         path = self.directory / f"{secrets.token_hex(6)}.sqlite3"
+        return self._database(f"sqlite:///{path}", self._password_file())
+
+    def _database(self, url: str, password_file: Path) -> Database:
+        path = Path(url.removeprefix("sqlite:///"))
         return Database(
-            url=f"sqlite:///{path}",
+            url=url,
             vendor=self.vendor,
-            password_file=self._password_file(),
+            name=str(path),
+            password_file=password_file,
             _drop=lambda: _remove(path),
         )
 
@@ -135,7 +159,7 @@ class SqliteDatabases(Databases):
 
 
 def _open(database: Database) -> sqlite3.Connection:
-    return sqlite3.connect(database.url.removeprefix("sqlite:///"))
+    return sqlite3.connect(database.name)
 
 
 def _remove(path: Path) -> None:
@@ -146,20 +170,30 @@ def _remove(path: Path) -> None:
 class PostgresDatabases(Databases):
     vendor = "postgresql"
 
-    def __init__(self, directory: Path, server: Postgres) -> None:
-        super().__init__(directory)
+    def __init__(
+        self,
+        directory: Path,
+        server: Postgres,
+        templates: Path | None = None,
+        *,
+        prefix: str = "support",
+    ) -> None:
+        super().__init__(directory, templates)
         self.server = server
+        self._prefix = prefix
 
-    def _create(self) -> Database:
-        return self._database(self.server.create_database())
+    def _create(self, template: str | None = None) -> Database:
+        url = self.server.create_database(prefix=self._prefix, template=template)
+        return self._database(url, self._password_file())
 
     def _copy(self, template: Database) -> Database:
-        return self._database(self.server.create_database(template=template.url))
+        return self._create(template.url)
 
-    def _database(self, url: str) -> Database:
+    def _database(self, url: str, password_file: Path) -> Database:
         return Database(
             url=url,
             vendor=self.vendor,
-            password_file=self._password_file(),
+            name=urlsplit(url).path.removeprefix("/"),
+            password_file=password_file,
             _drop=lambda: self.server.drop_database(url),
         )

@@ -54,6 +54,16 @@ class Postgres:
         with self.connect() as connection:
             connection.execute(statement.format(sql.Identifier(_name(url))))
 
+    def drop_databases(self, prefix: str) -> None:
+        """All that create_database made with this prefix."""
+        with self.connect() as connection:
+            rows = connection.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, %s)",
+                [f"{prefix}_"],
+            ).fetchall()
+        for (name,) in rows:
+            self.drop_database(self.database_url(name))
+
     def connection_count(self, url: str) -> int:
         """How many connections are open to that database right now."""
         with self.connect() as connection:
