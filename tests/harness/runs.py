@@ -56,6 +56,8 @@ class Run:
             **os.environ,
             "DATABASE_URL": database_url,
             "TESTS_RESULT": str(self._result_file),
+            # Else each of some hundred processes would compile the same modules.
+            "PYTHONDONTWRITEBYTECODE": "",
             # Two runs write no common file.
             "COVERAGE_FILE": os.environ.get("COVERAGE_FILE", f"{ROOT}/.coverage.{vendor}"),
         }

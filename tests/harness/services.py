@@ -62,7 +62,7 @@ class Service:
         layer = {"USE_REDIS_SSE": "false"}
         if url is not None:
             layer = {"USE_REDIS_SSE": "true", "REDIS_URL": url}
-        own = {"SERVICE": product, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"SERVICE": product, "PYTHONUNBUFFERED": "1"}
         if constants:
             own[CONSTANTS] = json.dumps(dict(constants))
         self._process = ManagedProcess(
