@@ -19,7 +19,7 @@ from tests.harness.databases import Database, Databases, PostgresDatabases, Sqli
 from tests.harness.nursery import Nursery
 from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
-from tests.harness.reports import ONCE, note_elsewhere
+from tests.harness.reports import EVERYWHERE, ONCE, note_elsewhere, runs_once
 from tests.harness.services import Services
 
 _ENGINE = settings.DATABASES["default"]["ENGINE"]
@@ -43,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{ONCE}: the database adds nothing; `python -m tests` runs it on one"
     )
+    config.addinivalue_line(
+        "markers", f"{EVERYWHERE}: for some tests of a module that is {ONCE}"
+    )
     if not hasattr(config, "workerinput"):
         # Its workers inherit it.
         os.environ[_PREFIX] = f"support_{secrets.token_hex(4)}"
@@ -65,7 +68,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marker = item.get_closest_marker("vendor")
         if marker and VENDOR not in marker.args:
             foreign.append(item)
-        elif config.getoption("elsewhere") and item.get_closest_marker(ONCE):
+            continue
+        item.stash[runs_once] = not marker and _one_database_will_do(item)
+        if config.getoption("elsewhere") and item.stash[runs_once]:
             elsewhere.append(item)
         else:
             kept.append(item)
@@ -73,6 +78,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if foreign or elsewhere:
         config.hook.pytest_deselected(items=foreign + elsewhere)
         items[:] = kept
+
+
+def _one_database_will_do(item: pytest.Item) -> bool:
+    """It says so, or asks for no database; pytest-django then keeps it from having one."""
+    if item.get_closest_marker(EVERYWHERE):
+        return False
+    if item.get_closest_marker(ONCE):
+        return True
+    asked_for = set(getattr(item, "fixturenames", ()))
+    return not item.get_closest_marker("django_db") and asked_for.isdisjoint(
+        {"databases", "db", "transactional_db", "django_db_setup"}
+    )
 
 
 @pytest.fixture(scope="session")

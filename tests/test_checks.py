@@ -10,11 +10,14 @@ from pytest_django import Settings
 
 from tests.harness.databases import CommandFailed, Database
 
+pytestmark = pytest.mark.database_independent
+
 
 def found() -> dict[str, CheckMessage]:
     return {message.id: message for message in run_checks() if message.id}
 
 
+@pytest.mark.every_database
 def test_settings_as_shipped_are_fine() -> None:
     assert run_checks() == []
     call_command("check", "--fail-level", "WARNING")

@@ -20,6 +20,8 @@ from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.tls import NO_TLS
 
+pytestmark = pytest.mark.database_independent
+
 Json = Any
 Payload = dict[str, Json]
 
@@ -150,6 +152,7 @@ def as_javascript(value: Json) -> Json:
     return value
 
 
+@pytest.mark.every_database
 def test_httpx_sse(origin: str, customer: Customer, publisher: Publisher) -> None:
     with HttpxReader(stream_url(origin, customer)) as reader:
         check_round_trips(reader, publisher, customer.session)

@@ -31,6 +31,8 @@ from tests.harness.streams import EventStream, StreamRefused, parse_frames
 from tests.harness.waiting import wait_until
 from tests.runner import _path
 
+pytestmark = pytest.mark.database_independent
+
 
 def _redis_binaries() -> list[Path | None]:
     return [find_redis_server(), bundled_redis_server()]

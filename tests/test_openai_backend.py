@@ -25,7 +25,7 @@ from ai_chatbot.backends import (
 from ai_chatbot.models import Article
 from tests.openai_server import ARGUMENTS, OpenAIServer, running
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database_independent, pytest.mark.django_db(transaction=True)]
 
 KEY = "sk-a-secret-nobody-should-see"
 PATIENCE = 0.5

@@ -21,6 +21,8 @@ from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.tls import NO_TLS
 
+pytestmark = pytest.mark.database_independent
+
 expect.set_options(timeout=15_000)
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
@@ -109,6 +111,7 @@ def expect_same_threads(customer: Page, console: Page, length: int) -> None:
     assert len(thread(customer)) == length
 
 
+@pytest.mark.every_database
 def test_customer_and_agent_talk_from_first_question_to_end(
     services: Services, redis_server: RedisServer, pages: Pages
 ) -> None:

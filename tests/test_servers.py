@@ -12,6 +12,8 @@ import pytest
 from tests.harness.client import Clients
 from tests.harness.services import Server, Service, Services
 
+pytestmark = pytest.mark.database_independent
+
 
 @pytest.fixture(scope="module", params=get_args(Server))
 def service(module_services: Services, request: pytest.FixtureRequest) -> Service:

@@ -23,6 +23,8 @@ from tests.harness.streams import EventStream, StreamRefused, parse_frames
 from tests.harness.tls import Certificate
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.database_independent
+
 SERVERS: list[Server] = ["daphne", "uvicorn"]
 
 PADDING = 60_000

@@ -15,14 +15,14 @@ from tests.harness.environment import ROOT
 from tests.harness.processes import ManagedProcess
 from tests.harness.runs import Result
 
-# The marker of tests that need only one of the databases.
-ONCE = "database_independent"
+# Markers: the database adds nothing to a test or module, or to all of it but some tests.
+ONCE, EVERYWHERE = "database_independent", "every_database"
 _LOG_LINES = 80
 
 # How much the processes that ran already had logged when the current test began.
 _logged_before = pytest.StashKey[dict[ManagedProcess, int]]()
 _elsewhere = pytest.StashKey[int]()
-_once = pytest.StashKey[int]()
+runs_once = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,6 +40,8 @@ def pytest_runtest_makereport(
     """A failure, of a fixture too, shows what the processes that ran during the test logged
     meanwhile, whichever fixture they belong to, and how the open pages looked."""
     report = yield
+    # Reports come from another process; what is set on them comes along.
+    report.runs_once = item.stash.get(runs_once, False)
     if not report.failed:
         return report
     before = item.stash.get(_logged_before, {})
@@ -79,7 +81,7 @@ class _Counter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A failure is named at once; its report comes at the end."""
         if report.passed and report.when == "call":
-            self.once += ONCE in report.keywords
+            self.once += getattr(report, "runs_once", False)
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and reporter is not None:
             reporter.write("\n")
