@@ -30,6 +30,7 @@ from ai_chatbot.backends import (
 from ai_chatbot.models import Article, ChatSession, Message, ReplyTurn, Status
 from sse.frames import PAYLOAD_MAX_BYTES
 from sse.hub import get_hub
+from tests import openai_server
 from tests.harness.waiting import wait_until
 from tests.in_process import browser, events_of, make_agent, make_session
 
@@ -87,7 +88,7 @@ class Backend:
             while True:
                 for word in SENTENCE.split():
                     yield Delta(f"{word} ")
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0.02)
         finally:
             self.ended.append("the same")
 
@@ -233,6 +234,21 @@ def test_going_round_in_circles_is_no_answer() -> None:
     wait_until(lambda: failures("loop") == before + 1, what="the failure to be counted")
 
 
+def test_server_is_told_when_its_model_goes_round_in_circles(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with openai_server.running() as server:
+        settings.AI_BACKEND = "openai"
+        settings.OPENAI_BASE_URL = server.url
+        session = ask("again")
+        ended(session)
+        assert server.wait_until_idle()
+    *kept, (role, _, _) = said(session)
+    assert role == "system"
+    assert all(status == "interrupted" for _, status, _ in kept)
+
+
 def test_backend_that_does_not_let_go_keeps_no_place(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -250,6 +266,11 @@ def test_backend_that_cancels_itself_costs_only_its_answer() -> None:
     session = ask("cancels itself")
     ended(session)
     answer_to(ask("fine", session))
+
+
+def test_message_made_to_hold_the_process_is_answered(settings: Any) -> None:
+    settings.AI_BACKEND = "offline"
+    answer_to(ask("找" + "个" * 3900))
 
 
 # --- Sizes and characters -----------------------------------------------------------------
@@ -308,6 +329,23 @@ def test_error_with_a_code_of_its_own_is_an_error_like_any() -> None:
 
 
 # --- One piece does not stop the others ---------------------------------------------------
+
+
+def test_what_is_deleted_in_the_window_is_lost_and_no_error() -> None:
+    turn = leave(ask_unheard(make_session()), lease_until=timezone.now() + turns.LEASE)
+    ChatSession.objects.get(pk=turn.session_id).delete()
+    for step in (
+        lambda: turns.load(turn.pk),
+        lambda: turns.conversation(turn),
+        lambda: turns.start(turn),
+        lambda: turns.extend(turn, "x"),
+        lambda: turns.finish(turn, "x", [SOURCE], turn.question),
+        lambda: turns.fail(turn, "failed"),
+        lambda: turns.drop(turn),
+    ):
+        with pytest.raises(turns.TurnLost):
+            step()
+    replies._give_up(turn.pk, "process_lost", left=True)
 
 
 def test_session_deleted_under_an_answer_ends_only_that() -> None:
