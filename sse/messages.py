@@ -57,12 +57,16 @@ def enqueue_sse_message_sync(
     if durable:
         at = log.append(name, data, barrier=barrier)
         outgoing = Outgoing(name, at.epoch, at.seq, data, barrier, 0)
-        # At once, where there is no transaction.
-        transaction.on_commit(lambda: get_hub().publish(outgoing))
+        _publish_after_commit(outgoing)
         return cursors.one(at.epoch, at.seq)
-    ephemeral = _ephemeral(name, data, since)
-    transaction.on_commit(lambda: get_hub().publish(ephemeral))
+    _publish_after_commit(_ephemeral(name, data, since))
     return ""
+
+
+def _publish_after_commit(event: Outgoing) -> None:
+    """At once, where there is no transaction. What then fails is logged and not raised: the
+    change is made, and the event in the log."""
+    transaction.on_commit(lambda: get_hub().publish(event), robust=True)
 
 
 async def enqueue_sse_message(

@@ -5,14 +5,16 @@ import json
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from sse import (
     cursors,
@@ -117,6 +119,20 @@ def test_nothing_goes_out_before_commit_and_nothing_after_rollback(a: str) -> No
 
     assert collect(a, start, 2) == [3, 4]
     assert list(Event.objects.values_list("seq", flat=True)) == [1, 2]
+
+
+@pytest.mark.parametrize("in_transaction", [True, False])
+def test_a_change_that_is_made_is_not_refused_because_its_event_cannot_be_published(
+    a: str, in_transaction: bool, settings: Settings
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
+
+    with transaction.atomic() if in_transaction else nullcontext():
+        cursor = enqueue_sse_message_sync(a, note(1))
+
+    assert cursor == log.current_cursor(a)
+    del settings.CHANNEL_LAYERS
+    assert collect(a, cursor.replace("-1", "-0"), 1) == [1]
 
 
 def test_concurrent_writers_leave_no_gap_and_no_double(a: str) -> None:
@@ -293,7 +309,7 @@ JSON = st.recursive(
 )
 
 
-@settings(
+@tried(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
