@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # An agent none of whose streams has been open for so long is offline.
 ABSENCE = timedelta(seconds=60)
+# Seen so lately, an agent need not be noted again.
+FRESH = timedelta(seconds=10)
 WATCH_SECONDS = 10.0
 SUBJECT = "agent:"
 
@@ -50,9 +52,20 @@ def choose(agent: Agent, status: str) -> Agent:
     return locked
 
 
-@transaction.atomic
 def arrive(agent: Agent) -> Agent:
-    """The agent logged in or opened a stream: back online, unless offline by choice."""
+    """The agent logged in or opened a stream: back online, unless offline by choice.
+
+    Of an agent who was seen just now there is nothing to note: many streams that come back at
+    once do not wait for one another's lock.
+    """
+    fresh = agent.seen_at is not None and timezone.now() - agent.seen_at < FRESH
+    if fresh and agent.status != PresenceStatus.OFFLINE:
+        return agent
+    return _arrive(agent)
+
+
+@transaction.atomic
+def _arrive(agent: Agent) -> Agent:
     locked = Agent.objects.select_for_update().select_related("user").get(pk=agent.pk)
     locked.seen_at = timezone.now()
     back = locked.status == PresenceStatus.OFFLINE and not locked.status_chosen
