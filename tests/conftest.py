@@ -1,6 +1,7 @@
 """Fixtures over tests/harness. Settings come from tests/harness/environment.py, a plugin."""
 
 import os
+import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--elsewhere",
         action="store_true",
         help="another run, on another database, has what does not depend on the database",
+    )
+    parser.addoption("--reverse", action="store_true", help="the last test first")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="files, and the tests in each, by chance"
     )
 
 
@@ -74,10 +79,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             elsewhere.append(item)
         else:
             kept.append(item)
+    if (seed := config.getoption("shuffle")) is not None:
+        chance = random.Random(seed)
+        files = {item.path: chance.random() for item in kept}
+        kept.sort(key=lambda item: (files[item.path], chance.random()))
+    if config.getoption("reverse"):
+        kept.reverse()
+    items[:] = kept
     note_elsewhere(config, len(elsewhere))
     if foreign or elsewhere:
         config.hook.pytest_deselected(items=foreign + elsewhere)
-        items[:] = kept
 
 
 def _one_database_will_do(item: pytest.Item) -> bool:

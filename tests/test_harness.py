@@ -29,7 +29,6 @@ from tests.harness.processes import ManagedProcess, ProcessFailed
 from tests.harness.redis import RedisServer, bundled_redis_server, find_redis_server
 from tests.harness.streams import EventStream, StreamRefused, parse_frames
 from tests.harness.waiting import wait_until
-from tests.runner import _path
 
 pytestmark = pytest.mark.database_independent
 
@@ -275,20 +274,6 @@ def test_stream_tells_of_a_refusal_and_of_an_end(stream_server: str) -> None:
         assert stream.wait_ended() == ""
         with pytest.raises(TimeoutError, match="before it ended"):
             stream.wait_for("note")
-
-
-@pytest.mark.parametrize(
-    ("label", "path"),
-    [
-        ("tests", "tests"),
-        ("tests/test_harness.py", "tests/test_harness.py"),
-        ("tests.test_harness", "tests/test_harness.py"),
-        ("tests.test_harness.TestX.test_y", "tests/test_harness.py::TestX::test_y"),
-        ("tests/test_harness.py::test_y", "tests/test_harness.py::test_y"),
-    ],
-)
-def test_runner_takes_paths_and_dotted_names(label: str, path: str) -> None:
-    assert _path(label, ROOT) == path
 
 
 def test_pages_remember_what_the_console_complains_about(pages: Pages) -> None:
