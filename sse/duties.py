@@ -45,6 +45,7 @@ class Duty:
         self.name = name
         self.work = work
         self.every = every
+        self.failures = 0
         self._wait = first
         self._failing_since: float | None = None
         self._hurry = asyncio.Event()
@@ -85,6 +86,7 @@ class Duty:
 
     def _fails(self, error: BaseException) -> float:
         """For how many seconds it has been failing."""
+        self.failures += 1
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now

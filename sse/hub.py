@@ -182,6 +182,7 @@ class Hub:
         self.beat_trouble = ""
         self._beats = Duty("the process's beat", self._beat, every=HEARTBEAT_SECONDS)
         self._tails = Duty("tailing the log", self._tail, every=TAIL_SECONDS)
+        self.duties: dict[str, Duty] = {}
         self._arrived: set[Stream] = set()
         self._departed: list[str] = []
         self._known = False
@@ -272,6 +273,7 @@ class Hub:
             ("peers", look, True),
             ("prune", prune, False),
         ):
+            self.duties[name] = duty
             self.supervisor.keep(name, duty.run, vital=vital)
 
     def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:

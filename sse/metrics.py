@@ -97,6 +97,12 @@ class HubCollector(Collector):
             well.add_metric([name], float(is_well))
         yield failures
         yield well
+        tries = CounterMetricFamily(
+            "sse_duty_failures", "Times the database failed a duty of the hub", labels=["duty"]
+        )
+        for name, duty in hub.duties.items():
+            tries.add_metric([name], duty.failures)
+        yield tries
         gauges = {
             "sse_open_streams": ("Open streams", len(hub.streams)),
             "sse_topics": ("Targets with readers or with a recent one", len(hub.topics)),

@@ -113,6 +113,8 @@ def test_the_age_of_the_beat_is_known_and_why_it_failed() -> None:
             await until(lambda: served.beat_age() is not None)
             await on_a_thread(refuse)
             await until(lambda: served.beat_error)
+            failures = {"duty": "beat"}
+            assert served.registry.get_sample_value("sse_duty_failures_total", failures)
             failed_at = served.beat_age()
             await until(lambda: (served.beat_age() or 0) > (failed_at or 0) + 0.3)
             await on_a_thread(accept)
