@@ -20,7 +20,7 @@ from agent_workbench import presence  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
 from ai_chatbot import replies  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
-from config import api, health  # noqa: E402
+from config import api, health, startup  # noqa: E402
 from sse.server import Finishing, Server  # noqa: E402
 from sse.supervisor import Work  # noqa: E402
 
@@ -39,6 +39,8 @@ if not settings.SERVES_CHATBOT:
 # What is no stream is Django's. (An ASGI application stands where Django expects a view.)
 streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
 
+startup.warn_of_unread_names()
+
 
 async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
     """There are none here: the handshake is answered 403."""
@@ -47,5 +49,7 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
 
 
 application = Server(
-    ProtocolTypeRouter({"http": URLRouter(streams), "websocket": refuse_websocket}), work=work
+    ProtocolTypeRouter({"http": URLRouter(streams), "websocket": refuse_websocket}),
+    work=work,
+    about=startup.about(),
 )

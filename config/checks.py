@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from ai_chatbot import hours
 from ai_chatbot.texts import REPLY_CHARACTERS
+from config.env_file import unread_names
 
 # Nobody waits for an answer longer than this.
 AI_MOST_SECONDS = 3600
@@ -152,7 +153,21 @@ def answers(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def env_file(**_: Any) -> list[CheckMessage]:
+    names = unread_names()
+    if not names:
+        return []
+    return [
+        Warning(
+            f"{settings.ENV_FILE} has what no setting reads: {', '.join(names)}.",
+            hint="All settings are in .env.example.",
+            id="config.W002",
+        )
+    ]
+
+
 ALL = (
+    env_file,
     service,
     ai_backend,
     opening_hours,

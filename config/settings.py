@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,14 @@ class Environment(environ.Env):  # type: ignore[misc] # has no types
 
 
 env = Environment()
-env.read_env(env.path("ENV_FILE", default=str(BASE_DIR / ".env"))())
+ENV_FILE: str = env.path("ENV_FILE", default=str(BASE_DIR / ".env"))()
+env.read_env(ENV_FILE)
 
 # --- What this process is ---------------------------------------------------------------
+
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"][
+    "version"
+]
 
 SERVICES = ("all", "ai_chatbot", "agent_workbench")
 SERVICE = env.str("SERVICE", default="all")

@@ -10,9 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
 
 from sse import servers
 from sse.hub import Hub, get_hub, serve_on
@@ -26,11 +30,39 @@ EXIT_SECONDS = 10.0
 # What a request that is under way then may still take.
 REQUEST_SECONDS = 5.0
 
+# Joining the layer succeeds or fails sooner than that; then the process says how it was.
+JOINED_SECONDS = 10.0
+LOOK_SECONDS = 0.05
+
 # Connections that wait to be accepted. daphne asks for 50; when clients come back all at once,
 # the others would try again after one second, three, seven and fifteen.
 BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
+
+
+def _is_known(status: dict[str, Any]) -> bool:
+    """False before the layer was joined or found away for the first time."""
+    return status["mode"] != "degraded" or status["reason"] is not None
+
+
+def carrier(status: dict[str, Any]) -> str:
+    """What carries events between processes, by a hub's status. Without passwords."""
+    if status["mode"] == "memory":
+        return "memory"
+    shards = ", ".join(map(_shown, settings.REDIS_URLS))
+    if status["mode"] == "redis":
+        return f"redis {shards}, connected"
+    reason = status["reason"] or "no answer yet"
+    return f"degraded, by the database, since redis {shards} is away ({reason})"
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return parts.path
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port or 6379}{parts.path}"
 
 
 def _leave_for_certain() -> None:
@@ -66,12 +98,16 @@ class Server:
     """Wraps the ASGI application: its hub runs, and each of `work`, while the server does.
 
     Servers that speak the lifespan protocol start it by that. daphne does not, so there it
-    hangs on the reactor's start and stop.
+    hangs on the reactor's start and stop. `about` is what the process says of itself in the log
+    when it starts, beside what carries its events.
     """
 
-    def __init__(self, application: Application, *, work: Sequence[Work] = ()) -> None:
+    def __init__(
+        self, application: Application, *, work: Sequence[Work] = (), about: str = "sse"
+    ) -> None:
         self.application = application
         self.work = work
+        self.about = about
         self._hub: Hub | None = None
         self._leaving = False
         servers.leave_out_queries()
@@ -91,6 +127,15 @@ class Server:
         self._hub = serve_on(loop)
         for work in self.work:
             self._hub.supervisor.keep(work.__name__, work)
+        self._hub.spawn(self._introduce(self._hub), "introduction")
+
+    async def _introduce(self, hub: Hub) -> None:
+        """Say in one line what this is, once it is known how the layer was found."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOINED_SECONDS):
+                while not _is_known(hub.status()):  # noqa: ASYNC110 - polled until its first word
+                    await asyncio.sleep(LOOK_SECONDS)
+        logger.info("%s; events: %s", self.about, carrier(hub.status()))
 
     async def stop(self) -> None:
         self._leave_in_time()

@@ -1,0 +1,40 @@
+"""What a process says of itself in its log when it starts."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import connection
+
+from config.env_file import unread_names
+
+logger = logging.getLogger(__name__)
+
+
+def about() -> str:
+    """Service, version, database and AI backend, without passwords and keys."""
+    return f"{settings.SERVICE} {settings.VERSION}; database: {_database()}; AI: {_ai()}"
+
+
+def _database() -> str:
+    given = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite {given['NAME']}"
+    port = f":{given['PORT']}" if given["PORT"] else ""
+    return f"{connection.vendor} {given['HOST'] or 'local'}{port}/{given['NAME']}"
+
+
+def _ai() -> str:
+    if settings.AI_BACKEND != "openai":
+        return str(settings.AI_BACKEND)
+    parts = urlsplit(settings.OPENAI_BASE_URL)
+    port = f":{parts.port}" if parts.port else ""
+    return f"openai {settings.OPENAI_MODEL} at {parts.hostname}{port}"
+
+
+def warn_of_unread_names() -> None:
+    names = unread_names()
+    if names:
+        logger.warning("%s has what no setting reads: %s", settings.ENV_FILE, ", ".join(names))
