@@ -72,26 +72,35 @@ prepare: $(VENV)/.installed | $(ENV_FILE)
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py seed_demo
 
+# Before anything is installed or migrated; where there is no Python yet, installing says so.
+FREE = $(or $(wildcard $(PY)),$(PYTHON),:) deploy/ports.py
+# What make runs ends with make, by SIGTERM, also when make is killed.
+TETHERED = exec $(PY) -I -S deploy/tether.py $$PPID 15 -
+
 run: export SERVICE ?= all
 run: export USE_REDIS_SSE ?= false
 run services: export DEMO ?= true
-run: prepare
+run:
+	@$(FREE) run PORT=$(PORT)
+	@$(MAKE) --no-print-directory prepare
 	@echo
 	@echo "Customer page:  http://127.0.0.1:$(PORT)/"
 	@echo "Workbench page: http://127.0.0.1:$(PORT)/workbench/"
 	@echo "Admin page:     http://127.0.0.1:$(PORT)/admin/"
 	@echo
-	@exec $(PY) -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
+	@$(TETHERED) $(PY) -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
 
 services: export CHAT_PORT := $(CHAT_PORT)
 services: export WORKBENCH_PORT := $(WORKBENCH_PORT)
-services: prepare
+services:
+	@$(FREE) services CHAT_PORT=$(CHAT_PORT) WORKBENCH_PORT=$(WORKBENCH_PORT)
+	@$(MAKE) --no-print-directory prepare
 	@echo
 	@echo "Customer page:  http://127.0.0.1:$(CHAT_PORT)/"
 	@echo "Workbench page: http://127.0.0.1:$(WORKBENCH_PORT)/workbench/"
 	@echo "Admin page:     http://127.0.0.1:$(WORKBENCH_PORT)/admin/"
 	@echo
-	@exec $(PY) deploy/services.py
+	@$(TETHERED) $(PY) deploy/services.py
 
 test: install-dev programs
 	$(PY) -m tests $(ARGS)

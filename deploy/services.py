@@ -2,7 +2,8 @@
 
 Where REDIS_URL is on this machine and nothing answers there, a private redis-server is started
 for as long as this runs. Ctrl-C or SIGTERM stops everything; when one of the two ends by
-itself, the other is stopped and the exit status is not 0.
+itself, the other is stopped and the exit status is not 0. Nothing that it started outlives it,
+however it ends.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
+TETHER = Path(__file__).with_name("tether.py")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 STOP_SECONDS = 15.0
 REDIS_START_SECONDS = 10.0
@@ -86,7 +88,12 @@ class Program:
     async def start(
         cls, name: str, argv: Sequence[str], *, stdin: str = "", **env: str
     ) -> "Program":
+        # asyncio starts it from this thread, the main one.
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
         process = await asyncio.create_subprocess_exec(
+            *tether,
+            str(int(signal.SIGKILL)),
+            "-",
             *argv,
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},

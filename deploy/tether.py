@@ -2,7 +2,9 @@
 
     python -I tether.py PARENT_PID SIGNAL USER PROGRAM [ARGUMENT…]
 
-USER is `-` for no change. Started by path, without the project on sys.path.
+The kernel sends it SIGNAL when the thread that started it is gone, which must therefore last
+as long as its process. USER is `-` for no change. Started by path, without the project on
+sys.path.
 """
 
 import ctypes

@@ -23,7 +23,7 @@ from typing import Self
 from tests.harness.environment import ROOT
 
 _FORKING = Path(__file__).with_name("forking.py")
-_TETHER = Path(__file__).with_name("tether.py")
+_TETHER = ROOT / "deploy" / "tether.py"
 
 
 class Forked:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from tests.harness.environment import ROOT
 from tests.harness.nursery import Forked, Nursery
 
-TETHER = Path(__file__).with_name("tether.py")
+TETHER = ROOT / "deploy" / "tether.py"
 
 
 class ProcessFailed(Exception):
