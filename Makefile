@@ -17,12 +17,13 @@ PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 # What the tests need beside Chromium and pip has not, each with the Debian package it is in.
 PROGRAMS = nginx:nginx-light node:nodejs npm:npm
 
-.PHONY: help install install-dev programs run services prepare test lint bench lock messages clean
+.PHONY: help install install-dev programs run services prepare test coverage lint bench lock messages clean
 
 help:
 	@echo "make run        both products in one process at http://127.0.0.1:$(PORT), nothing else needed"
 	@echo "make services   the same as two processes over Redis"
-	@echo "make test       every test, on SQLite and on PostgreSQL (ARGS= goes to pytest)"
+	@echo "make test       every test, on SQLite and on PostgreSQL at once (ARGS= goes to pytest)"
+	@echo "make coverage   the same, and which lines of the products no test reaches"
 	@echo "make lint       style, types, deployment checks, missing migrations"
 	@echo "make bench      the benchmarks"
 	@echo "make lock       compile requirements*.in into requirements*.txt"
@@ -105,6 +106,13 @@ services:
 test: install-dev programs
 	$(PY) -m tests $(ARGS)
 
+coverage: install-dev programs
+	@$(PY) -m coverage erase
+	@rm -f .coverage.sqlite* .coverage.postgresql*
+	$(PY) -m tests --cov --cov-report= $(ARGS)
+	$(PY) -m coverage combine --quiet .coverage.*
+	$(PY) -m coverage report
+
 # What a deployed process would have, without the developer's own settings.
 lint: export ENV_FILE = /dev/null
 lint: export DATABASE_URL = sqlite://:memory:
@@ -137,5 +145,5 @@ messages: $(VENV)/.installed
 		&& $(abspath $(PY)) -m django compilemessages --locale zh_Hans) || exit 1; done
 
 clean:
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles test-results
+	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles test-results
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
