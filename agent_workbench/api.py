@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.contrib import auth
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from ninja import Query, Router, Status
@@ -168,8 +169,9 @@ def older_messages(
 )
 def take_over(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Become the one who talks with the customer. Of several at once, one does."""
-    assignment.take_over(session_name, caller(request))
-    return _state(request, session_name)
+    with transaction.atomic():
+        assignment.take_over(session_name, caller(request))
+        return _state(request, session_name)
 
 
 @router.post(
@@ -191,8 +193,9 @@ def send_message(
 )
 def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Give the conversation back to the AI."""
-    handoff.release(session_name, caller(request).person)
-    return _state(request, session_name)
+    with transaction.atomic():
+        handoff.release(session_name, caller(request).person)
+        return _state(request, session_name)
 
 
 @router.post(
@@ -200,8 +203,9 @@ def release(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 )
 def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """End the conversation."""
-    handoff.close(session_name, caller(request).person, reason=Reason.CLOSED_BY_AGENT)
-    return _state(request, session_name)
+    with transaction.atomic():
+        handoff.close(session_name, caller(request).person, reason=Reason.CLOSED_BY_AGENT)
+        return _state(request, session_name)
 
 
 @router.post(
@@ -209,8 +213,9 @@ def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 )
 def reopen(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """A closed conversation goes on, with the AI."""
-    handoff.reopen(session_name)
-    return _state(request, session_name)
+    with transaction.atomic():
+        handoff.reopen(session_name)
+        return _state(request, session_name)
 
 
 def agent_json(agent: Agent) -> dict[str, Any]:

@@ -92,7 +92,6 @@ class Agent(models.Model):
     def person(self) -> Person:
         return Person(
             id=self.user_id,
-            username=self.username,
             name=self.display_name,
             supervises=self.role == Role.ADMIN,
         )

@@ -29,7 +29,7 @@ def own(request: StreamRequest) -> Grant:
             raise StreamRefused(
                 422, "VALIDATION_ERROR", f"At most {WATCHED_AT_ONCE} sessions can be watched."
             )
-        targets = [agent.username, events.AGENTS]
+        targets = [events.agent_target(agent.user_id), events.AGENTS]
         subjects = {tokens.stream_subject(agent)}
         for name in watched:
             targets += access.targets_of(_followed(agent, name))

@@ -1,10 +1,14 @@
-"""The customer's HTTP API. Views translate: parse, authorise, call a verb, answer."""
+"""The customer's HTTP API. Views translate: parse, authorise, call a verb, answer.
+
+The state after a verb is read in the verb's transaction: what cannot be answered is not done.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -126,8 +130,9 @@ def escalate(
     request: HttpRequest, session_name: SessionName, body: Escalation | None = None
 ) -> dict[str, Any]:
     """Ask for a person."""
-    handoff.escalate(session_name, text=body.reason if body else "")
-    return states.state(session_name)
+    with transaction.atomic():
+        handoff.escalate(session_name, text=body.reason if body else "")
+        return states.state(session_name)
 
 
 @router.delete(
@@ -137,8 +142,9 @@ def escalate(
 )
 def cancel_escalation(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Leave the line, back to the AI."""
-    handoff.cancel_escalation(session_name)
-    return states.state(session_name)
+    with transaction.atomic():
+        handoff.cancel_escalation(session_name)
+        return states.state(session_name)
 
 
 @router.post(
@@ -146,8 +152,9 @@ def cancel_escalation(request: HttpRequest, session_name: SessionName) -> dict[s
 )
 def stop_reply(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Stop the AI's answer; what has been shown of it is kept as an interrupted message."""
-    conversation.stop_reply(session_name)
-    return states.state(session_name)
+    with transaction.atomic():
+        conversation.stop_reply(session_name)
+        return states.state(session_name)
 
 
 @router.post(
@@ -157,8 +164,9 @@ def stop_reply(request: HttpRequest, session_name: SessionName) -> dict[str, Any
 )
 def close_session(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """End the conversation."""
-    handoff.close(session_name, None, reason=Reason.CLOSED_BY_CUSTOMER)
-    return states.state(session_name)
+    with transaction.atomic():
+        handoff.close(session_name, None, reason=Reason.CLOSED_BY_CUSTOMER)
+        return states.state(session_name)
 
 
 @router.get("/config", response=Config)

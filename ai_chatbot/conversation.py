@@ -46,8 +46,7 @@ def write(session_name: str, *, content: str, client_id: str) -> tuple[Message, 
     if session.status == Status.BOT_ACTIVE:
         replies.owe(session, message)
     elif session.status == Status.MANUAL_LIVE:
-        assert session.agent is not None  # noqa: S101 - the database's own constraint
-        events.own_session_updated(session, session.agent.get_username())
+        events.own_session_updated(session)
     else:
         events.queue_updated(session, "updated")
     return message, True
@@ -79,7 +78,7 @@ def write_as_agent(
         agent_id=agent.id,
         agent_name=agent.name,
     )
-    events.own_session_updated(session, agent.username)
+    events.own_session_updated(session)
     return message, True
 
 

@@ -1,7 +1,7 @@
 """The conversation's events: what is sent, to whom. Sent from verbs, in their transaction.
 
 A session's stream has the session's name as its target. All agents listen to AGENTS; each also
-to the target that is their username.
+to a target of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from sse import enqueue_sse_message_sync
 
 AGENTS = "workbench:agents"
 SUMMARY_CHARACTERS = 160
+
+
+def agent_target(agent_id: int) -> str:
+    """By key: a username may change, and may be what another target is called."""
+    return f"agent:{agent_id}"
 
 
 def stamp(moment: datetime) -> str:
@@ -140,15 +145,15 @@ def queue_updated(session: ChatSession, change: str) -> None:
     )
 
 
-def own_session_updated(session: ChatSession, username: str) -> None:
+def own_session_updated(session: ChatSession) -> None:
     """The same, for the one agent who has the session."""
-    enqueue_sse_message_sync(
-        username,
-        {"type": "queue_update", "payload": {"change": "updated", "session": summary(session)}},
-    )
+    _to_its_agent(session, "queue_update", {"change": "updated", "session": summary(session)})
 
 
-def session_assigned(session: ChatSession, username: str) -> None:
-    enqueue_sse_message_sync(
-        username, {"type": "session_assigned", "payload": {"session": summary(session)}}
-    )
+def session_assigned(session: ChatSession) -> None:
+    _to_its_agent(session, "session_assigned", {"session": summary(session)})
+
+
+def _to_its_agent(session: ChatSession, kind: str, payload: dict[str, Any]) -> None:
+    assert session.agent_id is not None  # noqa: S101 - the database's own constraint
+    enqueue_sse_message_sync(agent_target(session.agent_id), {"type": kind, "payload": payload})

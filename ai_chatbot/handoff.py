@@ -34,10 +34,9 @@ TEXT_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An agent as the conversation knows one: the user's id and username, the shown name."""
+    """An agent as the conversation knows one: the user's id, the shown name."""
 
     id: int
-    username: str
     name: str
     # May act on conversations that other agents have.
     supervises: bool = False
@@ -136,7 +135,7 @@ def take_over(session_name: str, agent: Person) -> ChatSession:
         say(session, _("%(name)s has joined the conversation.") % {"name": agent.name})
     was_waiting = session.status == Status.PENDING_MANUAL
     _become(session, Status.MANUAL_LIVE, Reason.TAKEN_OVER)
-    events.session_assigned(session, agent.username)
+    events.session_assigned(session)
     if was_waiting:
         events.queue_updated(session, "removed")
     return session
@@ -206,7 +205,7 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     session.save()
     events.status_changed(session, previous, reason)
     if Status.PENDING_MANUAL in (previous, status):
-        transaction.on_commit(waiting.announce_places)
+        transaction.on_commit(waiting.bell.ring, robust=True)
 
 
 def say(session: ChatSession, text: str) -> Message:

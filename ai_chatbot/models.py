@@ -19,7 +19,7 @@ ARTICLE_MAX_CHARACTERS = 100_000
 
 
 def new_session_name() -> str:
-    """A name nobody can guess; the prefix keeps it apart from agents' usernames."""
+    """A name nobody can guess; the prefix keeps it apart from other targets of events."""
     return f"cs_{secrets.token_urlsafe(16)}"
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from prometheus_client import CollectorRegistry, Counter
 
-from ai_chatbot import handoff, rules, turns, waiting
+from ai_chatbot import handoff, rules, turns
 from ai_chatbot.backends import (
     CODES,
     BackendError,
@@ -29,6 +29,7 @@ from ai_chatbot.backends import (
     Sources,
     get_backend,
 )
+from ai_chatbot.bells import Bell
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.loops import LoopDetector
 from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
@@ -62,37 +63,13 @@ FAILURES = Counter(
 )
 
 
-class _Bell:
-    """Wakes this process's runner, from any thread."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._event = asyncio.Event()
-
-    def hang(self) -> None:
-        self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
-
-    def ring(self) -> None:
-        """Without a runner in this process, another one's sweep finds the turn."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._event.set)
-
-    async def wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._event.wait(), seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._event.clear()
-
-
-bell = _Bell()
+bell = Bell()
 
 
 def owe(session: ChatSession, question: Message) -> None:
     """Have the AI answer, once the caller's transaction commits."""
     if turns.request(session, question):
-        transaction.on_commit(bell.ring)
+        transaction.on_commit(bell.ring, robust=True)
 
 
 async def keep_answering(pulse: Pulse) -> None:
@@ -144,18 +121,10 @@ def _running(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
 
 
 def _sweep() -> None:
-    """Take care of turns that a dead process left, and of places nobody announced."""
+    """Take care of turns that a dead process left."""
     for pk in turns.expired():
         logger.warning("turn %s was left unfinished", pk)
         _give_up(pk, "process_lost", left=True)
-    try:
-        waiting.announce_places()
-    except Exception as error:
-        # One line of customers is not worth all answers; the next sweep tries again.
-        if outages.kind(error):
-            outages.note("places in the line", error)
-        else:
-            logger.exception("places in the line could not be announced")
 
 
 async def answer(pk: int) -> None:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import Q
 
 from ai_chatbot import events
+from ai_chatbot.bells import Bell
 from ai_chatbot.models import ChatSession, Status
+from sse import outages
+from sse.hub import get_hub
+from sse.supervisor import Pulse
 
 # The estimate rests on this many latest waits.
 WAITS_CONSIDERED = 20
+# Who is so near to the front is told at once, the others every few seconds.
+FIRST = 10
+EVERYBODY_SECONDS = 3.0
+GATHER_SECONDS = 0.1
+TOLD_AT_ONCE = 200
+# In one transaction: a verb on one of them waits for it.
+LOCKED_AT_ONCE = 50
 # Sessions begun from one address that may wait at once.
 PLACES_PER_ADDRESS = 20
+
+# Rung by whoever changes the line.
+bell = Bell()
 
 
 def seconds_per_place() -> float | None:
@@ -58,22 +75,68 @@ def has_room(session: ChatSession) -> bool:
     return waiting.count() < PLACES_PER_ADDRESS
 
 
-def announce_places() -> None:
-    """Tell every waiting customer whose place has changed. A transaction of its own.
+async def keep_announcing(pulse: Pulse) -> None:
+    """Tell the waiting customers their places for as long as the process serves.
 
-    Locks the waiting sessions in the order of the line; verbs lock one session and never
-    another, so there is no cycle.
+    Any process may do it, also several: a place that has been announced is not announced again.
     """
-    with transaction.atomic():
-        per_place = None
-        for position, session in enumerate(
-            ChatSession.objects.pending().select_for_update(), start=1
-        ):
-            if session.queue_position == position:
-                continue
-            per_place = per_place if per_place is not None else seconds_per_place()
-            ChatSession.objects.filter(pk=session.pk).update(queue_position=position)
-            events.queue_position(session, position, _estimate(position, per_place))
+    bell.hang()
+    hub = get_hub()
+    looked_at = -math.inf
+    while True:
+        pulse()
+        everybody = time.monotonic() - looked_at >= EVERYBODY_SECONDS
+        if everybody:
+            looked_at = time.monotonic()
+        try:
+            await hub.database(announce_places, everybody, purpose="chores")
+        except Error as error:
+            if not outages.kind(error):
+                raise
+            outages.note("places in the line", error)
+        # Departures come in bursts.
+        await asyncio.sleep(GATHER_SECONDS)
+        await bell.wait(EVERYBODY_SECONDS)
+
+
+def announce_places(everybody: bool = True) -> int:
+    """Tell waiting customers whose place has changed; how many were told.
+
+    Those in front and those who know no place yet; with `everybody` also others, first those
+    whose place is most out of date: when one of a long line leaves, all behind move up.
+    """
+    stale = []
+    line = ChatSession.objects.pending().values_list("pk", "queue_position")
+    for place, (pk, announced) in enumerate(line, start=1):
+        if announced == place:
+            continue
+        urgent = announced is None or place <= FIRST
+        if urgent or everybody:
+            stale.append((urgent, abs(place - (announced or 0)), pk))
+    stale.sort(key=lambda each: (not each[0], -each[1]))
+    told = [pk for _, _, pk in stale[:TOLD_AT_ONCE]]
+    batches = range(0, len(told), LOCKED_AT_ONCE)
+    return sum(_announce(told[at : at + LOCKED_AT_ONCE]) for at in batches)
+
+
+@transaction.atomic
+def _announce(pks: list[int]) -> int:
+    """Locks these sessions in the order of the line; verbs lock one session and never another,
+    so there is no cycle."""
+    sessions = list(ChatSession.objects.pending().filter(pk__in=pks).select_for_update())
+    # Read under the locks, so that of two processes the later one knows better.
+    line = ChatSession.objects.pending().values_list("pk", flat=True)
+    places = {pk: place for place, pk in enumerate(line, start=1)}
+    per_place = seconds_per_place()
+    told = 0
+    for session in sessions:
+        place = places.get(session.pk)
+        if place is None or place == session.queue_position:
+            continue
+        ChatSession.objects.filter(pk=session.pk).update(queue_position=place)
+        events.queue_position(session, place, _estimate(place, per_place))
+        told += 1
+    return told
 
 
 def _estimate(position: int, per_place: float | None) -> int | None:

@@ -18,7 +18,7 @@ from django.urls import re_path  # noqa: E402 - Django must be set up first
 
 from agent_workbench import presence  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
-from ai_chatbot import replies  # noqa: E402
+from ai_chatbot import replies, waiting  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
 from config import api, health, startup  # noqa: E402
 from sse.server import Finishing, Server  # noqa: E402
@@ -26,7 +26,8 @@ from sse.supervisor import Work  # noqa: E402
 
 # Health answers whatever hangs, and whichever host name it is asked by.
 streams = health.before_django(api.prefixes())
-work: list[Work] = []
+# Both services change the line of those who wait.
+work: list[Work] = [waiting.keep_announcing]
 if settings.SERVES_CHATBOT:
     streams += chatbot_streams("api")
     work += [replies.keep_answering, replies.keep_sweeping]

@@ -27,12 +27,13 @@ def test_escalation_reaches_an_agent_in_another_process(
         "session_name": customer.session,
         "status": "pending_manual",
         "previous": "bot_active",
-        "reason": "my lamp is broken",
+        "reason": "requested",
         "agent": None,
     }
     assert update.payload["change"] == "added"
     assert update.payload["session"]["session_name"] == customer.session
     assert update.payload["session"]["nickname"] == "Zoë"
+    assert update.payload["session"]["reason"] == "my lamp is broken"
     assert stream.types()[:2] == ["status_change", "queue_update"]
     # The user's bar, with the request itself counted in; `make bench` measures the real time.
     assert update.arrived - began < 1

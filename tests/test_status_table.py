@@ -7,7 +7,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, OperationalError, connections, transaction
 from django.forms.models import model_to_dict
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -27,7 +27,7 @@ from ai_chatbot.exceptions import (
 )
 from ai_chatbot.models import TRANSITIONS, ChatSession, Message, Reason, Status
 from sse.models import Event
-from tests.in_process import events_of, make_agent, make_session
+from tests.in_process import Colleague, Visitor, events_of, make_agent, make_session
 
 pytestmark = pytest.mark.django_db
 
@@ -281,16 +281,14 @@ def test_nothing_of_an_old_handoff_is_left(
     assert status_of(name) == "bot_active"
 
 
-def test_customer_who_asks_again_is_told_the_new_place(
-    alice: Agent, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
+def test_customer_who_asks_again_is_told_the_new_place(alice: Agent) -> None:
     """A place announced for the old request must not keep the new one from being announced."""
     name = make_session()
     for _ in range(2):
-        with django_capture_on_commit_callbacks(execute=True):
-            handoff.escalate(name)
-        with django_capture_on_commit_callbacks(execute=True):
-            handoff.cancel_escalation(name)
+        handoff.escalate(name)
+        waiting.announce_places()
+        handoff.cancel_escalation(name)
+        waiting.announce_places()
     assert [e["payload"]["position"] for e in events_of(name, "queue_position")] == [1, 1]
 
 
@@ -331,7 +329,8 @@ def test_change_and_what_is_said_of_it_come_in_this_order(alice: Agent) -> None:
         ("message", "complete"),
         ("status_change", "manual_live"),
     ]
-    assert [e["type"] for e in events_of("alice")] == ["session_assigned"]
+    own = events_of(events.agent_target(alice.user_id))
+    assert [e["type"] for e in own] == ["session_assigned"]
     changes = [e["payload"]["change"] for e in events_of(events.AGENTS, "queue_update")]
     assert changes == ["added", "removed"]
 
@@ -466,7 +465,8 @@ def test_of_twenty_agents_one_takes_over_and_nineteen_learn_who() -> None:
     assert epoch_of(name) == 2
     statuses = [e["payload"]["status"] for e in events_of(name, "status_change")]
     assert statuses == ["pending_manual", "manual_live"]
-    assert [a.username for a in agents if events_of(a.username)] == [won[0].username]
+    told = [a for a in agents if events_of(events.agent_target(a.user_id))]
+    assert told == [won[0]]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -630,11 +630,11 @@ def test_unreadable_opening_hours_are_refused_with_the_part_that_is_wrong(text: 
         hours.parse(text)
 
 
-def in_line(django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> list[str]:
+def in_line() -> list[str]:
     names = [make_session() for _ in range(3)]
     for name in names:
-        with django_capture_on_commit_callbacks(execute=True):
-            handoff.escalate(name)
+        handoff.escalate(name)
+        waiting.announce_places()
     return names
 
 
@@ -646,13 +646,8 @@ def places(name: str) -> list[tuple[int, int | None]]:
 
 
 @pytest.mark.parametrize("leaves", ["cancel", "take_over", "close_by_customer"])
-def test_those_behind_move_up_and_are_told(
-    leaves: str,
-    alice: Agent,
-    bob: Agent,
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> None:
-    first, second, third = in_line(django_capture_on_commit_callbacks)
+def test_those_behind_move_up_and_are_told(leaves: str, alice: Agent, bob: Agent) -> None:
+    first, second, third = in_line()
     ChatSession.objects.filter(name=first).update(
         escalated_at=timezone.now() - timedelta(seconds=90)
     )
@@ -661,8 +656,8 @@ def test_those_behind_move_up_and_are_told(
         [(2, None)],
         [(3, None)],
     ]
-    with django_capture_on_commit_callbacks(execute=True):
-        do(leaves, first, alice, bob)
+    do(leaves, first, alice, bob)
+    waiting.announce_places()
     wait = (90, 180) if leaves == "take_over" else (None, None)
     assert places(first) == [(1, None)]
     assert places(second)[1:] == [(1, wait[0])]
@@ -693,13 +688,115 @@ def test_two_who_asked_in_the_same_instant_have_two_places(alice: Agent) -> None
     assert [states.state(name)["queue"]["position"] for name in names] == [1, 2]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_places_are_announced_once_the_change_is_committed() -> None:
-    make_agent("alice")
+LONG_LINE = 800
+
+
+@pytest.fixture
+def long_line() -> list[str]:
+    """The names of those who wait, all of whom know their place."""
+    since = timezone.now() - timedelta(hours=1)
+    ChatSession.objects.bulk_create(
+        ChatSession(
+            token_digest=str(place),
+            status=Status.PENDING_MANUAL,
+            escalated_at=since + timedelta(seconds=place),
+            queue_position=place,
+        )
+        for place in range(1, LONG_LINE + 1)
+    )
+    return list(ChatSession.objects.pending().values_list("name", flat=True))
+
+
+def announced() -> int:
+    return Event.objects.filter(data__contains='"queue_position"').count()
+
+
+@pytest.mark.parametrize("leaves", ["cancel", "take_over", "close_by_customer"])
+def test_departure_from_a_long_line_costs_those_behind_little(
+    leaves: str,
+    long_line: list[str],
+    alice: Agent,
+    bob: Agent,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Nothing in the request; at once those in front, the others a bounded number at a time."""
+    with django_capture_on_commit_callbacks(execute=True):
+        do(leaves, long_line[3], alice, bob)
+    assert announced() == 0
+
+    waiting.announce_places(everybody=False)
+    assert announced() == waiting.FIRST - 3
+    rounds = 0
+    while waiting.announce_places():
+        rounds += 1
+        assert announced() <= waiting.FIRST - 3 + rounds * waiting.TOLD_AT_ONCE
+    assert rounds == 4
+    left = [name for name in long_line if name != long_line[3]]
+    for place in (1, 3, 4, 10, 11, 400, LONG_LINE - 1):
+        told = places(left[place - 1])
+        # Who was in front of the one who left has heard nothing, the others one thing.
+        assert [position for position, _ in told] == ([place] if place > 3 else [])
+        assert states.state(left[place - 1])["queue"]["position"] == place
+    assert list(ChatSession.objects.pending().values_list("queue_position", flat=True)) == list(
+        range(1, LONG_LINE)
+    )
+
+
+def test_those_at_the_end_of_a_long_line_are_not_forgotten(
+    long_line: list[str], alice: Agent
+) -> None:
+    """Also where more leave than can be told in time."""
+    for name in long_line[:8]:
+        handoff.take_over(name, alice.person)
+        waiting.announce_places()
+    announced_places = ChatSession.objects.pending().values_list("queue_position", flat=True)
+    wrong_by = [
+        announced_place - place
+        for place, announced_place in enumerate(announced_places, start=1)
+        if announced_place is not None
+    ]
+    assert len(wrong_by) == LONG_LINE - 8
+    assert max(wrong_by) <= 1 + LONG_LINE // waiting.TOLD_AT_ONCE
+
+
+def test_who_comes_last_is_told_the_place_at_once(long_line: list[str], alice: Agent) -> None:
     name = make_session()
     handoff.escalate(name)
-    assert [e["type"] for e in events_of(name)] == [
-        "message",
-        "status_change",
-        "queue_position",
-    ]
+    waiting.announce_places(everybody=False)
+    assert [position for position, _ in places(name)] == [LONG_LINE + 1]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["escalate", "stop", "close", "takeover"])
+def test_change_whose_outcome_cannot_be_read_is_not_made(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told that it failed, its caller may repeat it."""
+    visitor, colleague = Visitor(), Colleague(make_agent("alice"))
+    before = everything_of(visitor.session)
+
+    def fail(*_: object) -> None:
+        raise OperationalError("the database is gone")
+
+    monkeypatch.setattr("sse.log.current_cursor", fail)
+    caller = colleague if verb == "takeover" else visitor
+    answer = caller.post(f"/sessions/{visitor.session}/{verb}")
+    assert answer.status_code == 503
+    assert everything_of(visitor.session) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change_that_is_done_is_not_undone_by_what_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_agent("alice")
+    visitor = Visitor()
+
+    def fail(*_: object) -> None:
+        raise OperationalError("the database is gone")
+
+    monkeypatch.setattr("sse.hub.Hub.publish", fail)
+    answer = visitor.post(visitor.at("/escalate"))
+    assert answer.status_code == 200
+    assert answer.json()["status"] == status_of(visitor.session) == "pending_manual"
+    assert "the database is gone" in caplog.text

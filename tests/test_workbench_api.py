@@ -15,6 +15,7 @@ from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession
 from sse import log
+from sse.models import Target
 from sse.targets import CONTROL
 from tests.harness.services import Services
 from tests.in_process import (
@@ -470,6 +471,33 @@ def test_state_shows_agents_what_the_customer_does_not_see(
     assert "email" in body
     assert "reason" not in customers
     assert body["cursor"] == log.current_cursor(visitor.session, f"{visitor.session}:internal")
+
+
+NAMES = ["workbench:agents", "sse:control", "cs_", "名" * 150, "x" * 150, "\U0001f98a:agent:1"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_agents_events_go_by_the_key_and_not_by_the_name(visitor: Visitor, name: str) -> None:
+    """A name may change, and may be what another target is called."""
+    username = visitor.session if name == "cs_" else name
+    agent = make_agent(username, display_name="Dora")
+    target = f"agent:{agent.user_id}"
+    colleague = Colleague(agent)
+    assert colleague.post(TAKEN.format(visitor.session)).status_code == 200
+    visitor.send("one")
+    user = get_user_model().objects.get(pk=agent.user_id)
+    user.username = "renamed"
+    user.save()
+    visitor.send("two")
+    assert [event["type"] for event in events_of(target)] == [
+        "session_assigned",
+        "queue_update",
+        "queue_update",
+    ]
+    known = {visitor.session, events.AGENTS, target, f"{visitor.session}:internal", CONTROL}
+    assert set(Target.objects.values_list("name", flat=True)) <= known
+    others = [*events_of(events.AGENTS), *events_of(visitor.session), *events_of(CONTROL)]
+    assert "session_assigned" not in {event["type"] for event in others}
 
 
 def test_messages_are_listed_for_agents(alice: Colleague, visitor: Visitor) -> None:

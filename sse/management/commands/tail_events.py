@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Print a target's events as they come, one JSON object a line. Ends with Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("target", help="a session's name, an agent's username…")
+        parser.add_argument("target", help="a session's name, agent:USER_ID…")
         parser.add_argument("--after", default=None, help="a cursor to begin after")
         parser.add_argument("--count", type=int, default=0, help="end after so many events")
 
