@@ -182,6 +182,7 @@ class Hub:
         self.beat_trouble = ""
         self._beats = Duty("the process's beat", self._beat, every=HEARTBEAT_SECONDS)
         self._tails = Duty("tailing the log", self._tail, every=TAIL_SECONDS)
+        self._checks = Duty("checking positions", self._check, every=CHECK_SECONDS)
         self.duties: dict[str, Duty] = {}
         self._arrived: set[Stream] = set()
         self._departed: list[str] = []
@@ -262,13 +263,12 @@ class Hub:
         self.supervisor.keep("watch", self._watch, vital=True)
         first_prune = PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311 - no secret
         heed = Duty("heeding revocations", self._heed, every=CHECK_SECONDS)
-        check = Duty("checking positions", self._check, every=CHECK_SECONDS)
         look = Duty("looking for other processes", self._look_around, every=PEERS_SECONDS)
         prune = Duty("pruning", self._prune, every=PRUNE_SECONDS, first=first_prune)
         for name, duty, vital in (
             ("control", heed, True),
             ("tail", self._tails, True),
-            ("check", check, True),
+            ("check", self._checks, True),
             ("beat", self._beats, True),
             ("peers", look, True),
             ("prune", prune, False),
@@ -443,7 +443,7 @@ class Hub:
             if len(self._proven) == len(self._groups):
                 self._echo.set()
         elif message["type"] == "sse.check" and not own:
-            self.spawn(self._check_positions(), "check")
+            self._checks.hurry()
 
     def _deliver(self, event: Outgoing) -> None:
         """Fan an event out to this process's streams."""
@@ -456,7 +456,8 @@ class Hub:
             return
         if topic.epoch != event.epoch:
             if event.seq:
-                self.spawn(self.look(topic), "look")
+                topic.doubted = True
+                self._fill_soon(topic)
                 return
             if event.epoch:
                 return
@@ -485,9 +486,10 @@ class Hub:
         try:
             if delay:
                 await asyncio.sleep(delay)
-            if topic.doubted:
-                await self.look(topic)
-            while topic.heard > topic.seq:
+            while topic.doubted or topic.heard > topic.seq:
+                if topic.doubted:
+                    await self.look(topic)
+                    continue
                 epoch, start = topic.epoch, topic.seq
                 rows = await self.read_log(_read_page, topic.id, epoch, start)
                 if topic.epoch != epoch:
@@ -502,6 +504,9 @@ class Hub:
                             Frame(epoch, row.seq, row.data, barrier=row.barrier, since=0)
                         )
                 self._notify(topic)
+        except Error as error:
+            # The next check of positions finds what is missing.
+            outages.note("events that the layer did not bring", error)
         finally:
             self._filling.discard(topic.name)
 
@@ -667,8 +672,8 @@ class Hub:
         if replaced := self.counts.replaced - self._replaced_said:
             self._replaced_said += replaced
             logger.warning(
-                "the logs of %d targets are not those of before (an older database?): their "
-                "streams read their state again",
+                "the logs of %d targets are not those of before, and their streams read their "
+                "state again. After restoring an older database run manage.py renew_epochs",
                 replaced,
             )
 
