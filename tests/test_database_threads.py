@@ -164,3 +164,18 @@ def test_there_is_an_end_to_waiting_in_line(
         assert await asyncio.gather(hanging, in_line) == ["passed", "in line"]
 
     scene(play, log=1)
+
+
+@pytest.mark.vendor("postgresql")
+@pytest.mark.django_db(transaction=True)
+def test_connection_is_kept_between_pieces_of_work() -> None:
+    def session() -> object:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return cursor.fetchone()
+
+    async def play(pools: Pools) -> None:
+        first = await pools["log"].run(session)
+        assert await pools["log"].run(session) == first
+
+    scene(play, log=1)

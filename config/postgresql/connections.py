@@ -42,9 +42,12 @@ class Connection(psycopg.Connection[Any]):
     in_all = False
     server: Server | None = None
     generation = 0
-    born = 0.0
     idle_since = 0.0
     _pool: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.born = monotonic()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         allowed = self.allowed
@@ -103,7 +106,6 @@ class Server:
         self._away = ""
         connection.server = self
         connection.generation = generation
-        connection.born = monotonic()
         return connection
 
     def suspect(self) -> None:
