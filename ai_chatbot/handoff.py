@@ -2,7 +2,7 @@
 
 Each verb locks the session, checks, changes it and announces, in one transaction. The order of
 locks is: session, places of its address, its turn, its event target, the target of all agents,
-an agent's target.
+an agent's target, the target that revocations are announced on.
 """
 
 from __future__ import annotations
