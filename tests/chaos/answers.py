@@ -19,7 +19,7 @@ def poisoned(seconds: float, world: World) -> None:
         world.traffic.ask(text, answerable=False)
     _ask_on(seconds, world)
     world.note_recovery()
-    _wait_done(world)
+    wait_done(world)
 
 
 def silent(seconds: float, world: World) -> None:
@@ -27,7 +27,7 @@ def silent(seconds: float, world: World) -> None:
     for text, _ in zip(itertools.cycle(("empty", "endless", "hang")), range(18), strict=False):
         world.traffic.ask(text, answerable=False)
     _ask_on(seconds, world)
-    _wait_done(world)
+    wait_done(world)
     world.note_recovery()
 
 
@@ -40,7 +40,8 @@ def _ask_on(seconds: float, world: World) -> None:
             return
 
 
-def _wait_done(world: World) -> None:
+def wait_done(world: World) -> None:
+    """Until every question that can be answered is, and the others are told something."""
     questions = world.traffic.questions
     answerable = [each for each in questions if each.answerable]
 
@@ -51,5 +52,7 @@ def _wait_done(world: World) -> None:
         wait_until(lambda: not left(), timeout=ANSWERED_SECONDS, what="an end of each wait")
     except TimeoutError:
         world.troubles.append(f"still waiting: {sorted({each.text for each in left()})[:5]}")
+    if not answerable:
+        return
     answered = sum(each.done for each in answerable)
     world.notes.append(f"{answered} of {len(answerable)} good questions were answered")

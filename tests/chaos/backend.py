@@ -3,14 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from ai_chatbot import replies
 from ai_chatbot.backends import Conversation, Delta, ReplyPart, Source, Sources
 
 # More than an event can carry.
 TOO_MUCH = 70_000
-
-# A handful of turns that hang fill the AI of a process, as 64 would.
-replies.TURNS_AT_ONCE = 6
 
 
 class FaultyBackend:

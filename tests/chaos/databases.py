@@ -7,6 +7,7 @@ from contextlib import suppress
 import httpx
 import psycopg
 
+from tests.chaos.answers import wait_done
 from tests.chaos.backup import backup
 from tests.chaos.world import World
 from tests.harness.streams import EventStream, StreamRefused
@@ -19,11 +20,11 @@ SLOW_QUESTION = "slow"
 def blocked(seconds: float, world: World) -> None:
     """Connections stay, and nothing comes through them any more."""
     assert world.database_road
-    world.database_road.hold()
+    world.database_road.swallow()
     began = time.monotonic()
     world.expect_ill()
     time.sleep(max(0.0, began + seconds - time.monotonic()))
-    world.database_road.release()
+    world.database_road.open()
     world.note_acceptance()
     world.note_recovery()
 
@@ -35,7 +36,7 @@ def away(seconds: float, world: World) -> None:
     began = time.monotonic()
     world.expect_ill()
     time.sleep(max(0.0, began + seconds - time.monotonic()))
-    world.database_road.accept()
+    world.database_road.open()
     world.note_acceptance()
     world.note_recovery()
 
@@ -98,6 +99,7 @@ def rows_locked(seconds: float, world: World) -> None:
     world.notes.append(f"{opened} streams opened during it")
     if opened < len(world.services):
         world.troubles.append("streams of other sessions waited for the rows to be free")
+    wait_done(world)
     world.note_recovery()
     _compare_lateness(world, locked, began, ended)
 

@@ -1,10 +1,9 @@
-"""A road to a TCP server that a test may slow down, block, close, or lead elsewhere."""
+"""A road to a TCP server that is slow, or leads to another."""
 
 import asyncio
 import threading
-from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tests.chaos.readers import abort, stop
 from tests.harness.ports import free_port
@@ -20,41 +19,21 @@ class SlowProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._passing: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
         self._server: asyncio.Server | None = None
 
     @property
     def redis_url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def hold(self) -> None:
-        """A black hole: connections stay, new ones are accepted, and nothing comes through.
-        What was sent meanwhile arrives after `release`, as TCP would have it."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
-
-    def release(self) -> None:
-        self._loop.call_soon_threadsafe(self._flowing.set)
-
-    def refuse(self) -> None:
-        """Break every connection and accept no other, until `accept`."""
-        self._run(self._close())
-
-    def accept(self) -> None:
-        self._run(self._listen())
-
     def lead_to(self, port: int) -> None:
         """Break every connection; those that come now reach another server."""
         self._onto = port
-        self._run(self._break())
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        breaking = stop(list(self._passing))
+        asyncio.run_coroutine_threadsafe(breaking, self._loop).result(10)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._run(self._listen())
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
         return self
 
     def __exit__(
@@ -63,7 +42,7 @@ class SlowProxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._run(self._close())
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -74,25 +53,10 @@ class SlowProxy:
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        await self._break()
-
-    async def _break(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
         await stop(list(self._passing))
 
     async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
-        self._writers.add(to_near)
-        try:
-            await self._flowing.wait()
-            if to_near.is_closing():
-                return
-            far, to_far = await asyncio.open_connection("127.0.0.1", self._onto)
-        except OSError:
-            to_near.transport.abort()
-            return
-        finally:
-            self._writers.discard(to_near)
+        far, to_far = await asyncio.open_connection("127.0.0.1", self._onto)
         for reader, writer in ((near, to_far), (far, to_near)):
             task = asyncio.create_task(self._pass_on(reader, writer))
             self._passing.add(task)
@@ -104,12 +68,7 @@ class SlowProxy:
         """Each piece is as late as the first: the delay does not add up."""
         try:
             while piece := await reader.read(65536):
-                await self._flowing.wait()
-                if self.delay:
-                    self._loop.call_later(self.delay, writer.write, piece)
-                else:
-                    writer.write(piece)
-            await self._flowing.wait()
+                self._loop.call_later(self.delay, writer.write, piece)
             await asyncio.sleep(self.delay)
         except ConnectionError:
             # What ends this side ends the other.

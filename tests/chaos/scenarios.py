@@ -99,6 +99,8 @@ _FAR = Stage(
     vendors=("postgresql",),
     why_not="SQLite is a file, with no road to it",
 )
+# A handful of turns that hang fill the AI of a process.
+_TURNS = {"ai_chatbot.replies.TURNS_AT_ONCE": 6}
 _BACKEND = {"AI_BACKEND": "tests.chaos.backend.FaultyBackend", "AI_ANSWER_SECONDS": "4"}
 
 SCENARIOS: dict[str, Scenario] = {
@@ -141,9 +143,9 @@ SCENARIOS: dict[str, Scenario] = {
         partial(databases.restored, 2), replace(_DATABASE, goes_back=True)
     ),
     "poisoned-turn": Scenario(
-        partial(answers.poisoned, 14), Stage(settings=_BACKEND, troubled=True)
+        partial(answers.poisoned, 14), Stage(settings=_BACKEND, constants=_TURNS, troubled=True)
     ),
     "silent-backends": Scenario(
-        partial(answers.silent, 10), Stage(settings=_BACKEND, troubled=True)
+        partial(answers.silent, 10), Stage(settings=_BACKEND, constants=_TURNS, troubled=True)
     ),
 }

@@ -1,9 +1,7 @@
-"""The project's settings with times of hours shortened to seconds."""
+"""The tests' settings with a time of a day shortened to seconds."""
 
-from config.settings import *  # noqa: F403
-from config.settings import CHANNEL_LAYERS
+from tests.settings import *  # noqa: F403
+from tests.settings import CHANNEL_LAYERS
 
-# How long the in-memory layer keeps a member of a group: a day by default.
-GROUP_EXPIRY_SECONDS = 2
-
-CHANNEL_LAYERS["default"]["CONFIG"]["group_expiry"] = GROUP_EXPIRY_SECONDS
+# How long the in-memory layer keeps a member of a group.
+CHANNEL_LAYERS["default"]["CONFIG"]["group_expiry"] = 2

@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import psycopg
@@ -24,6 +23,7 @@ from tests.frames.nginx import Nginx
 from tests.harness.databases import Database
 from tests.harness.processes import ProcessFailed
 from tests.harness.redis import RedisServer
+from tests.harness.road import Road
 from tests.harness.services import Server, Service, Services, TroubleInLog
 from tests.harness.tls import Certificate
 from tests.harness.waiting import wait_until
@@ -31,8 +31,6 @@ from tests.harness.waiting import wait_until
 RECOVERED_SECONDS = 30.0
 # A fault that lasts is to be found in health within this time.
 NOTICED_SECONDS = 15.0
-
-POSTGRES_PORT = 5432
 
 _SETTINGS = {
     "SSE_MAX_STREAMS_PER_ADDRESS": "0",
@@ -49,6 +47,7 @@ class Stage:
     # `apart`: a road to Redis for each process, which may lead elsewhere.
     redis: Literal["one", "apart", "none"] = "one"
     settings: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
     tls: bool = False
     # Requests and streams go through it.
     nginx: bool = False
@@ -97,7 +96,7 @@ class World:
     certificate: Certificate | None = None
     redises: list[RedisServer] = field(default_factory=list)
     redis_roads: list[SlowProxy] = field(default_factory=list)
-    database_road: SlowProxy | None = None
+    database_road: Road | None = None
     recoveries: list[float] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -225,11 +224,8 @@ def open_world(
             stack.enter_context(SlowProxy(world.redis.port)) for _ in range(stage.processes)
         ]
     if stage.far_database:
-        there = urlsplit(database.url)
-        road = stack.enter_context(SlowProxy(there.port or POSTGRES_PORT))
-        netloc = there.netloc.rpartition("@")[0]
-        at = f"{netloc}@127.0.0.1:{road.port}" if netloc else f"127.0.0.1:{road.port}"
-        settings["DATABASE_URL"] = urlunsplit(there._replace(netloc=at))
+        road = stack.enter_context(Road.to(database.url))
+        settings["DATABASE_URL"] = road.redirect(database.url)
         world.database_road = road
     if stage.tls:
         world.certificate = Certificate(directory)
