@@ -17,7 +17,9 @@ from tests.chaos.readers import Reader, Tally, stop
 
 T = TypeVar("T")
 
-ATTEMPT_EVERY_SECONDS = 0.1
+# Before the second attempt; twice as long before each further one, up to the longest.
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 # A request that hangs for so long will not be answered any more.
 REQUEST_SECONDS = 15.0
 CALL_SECONDS = 120.0
@@ -228,6 +230,7 @@ class Traffic:
         """To any of the processes, again and again until it is accepted; the answer."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         ports = itertools.cycle(self.chance.sample(list(self.ports), len(self.ports)))
+        pause = FIRST_PAUSE_SECONDS
         for port in ports:
             try:
                 answer = await self._client.post(
@@ -244,7 +247,8 @@ class Traffic:
                     answer.raise_for_status()
                 self.tally.unsent[answer.status_code] += 1
             self.retried += 1
-            await asyncio.sleep(ATTEMPT_EVERY_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _origin(self, port: int) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{port}"
@@ -290,7 +294,7 @@ class Traffic:
             else:
                 if answer.is_success:
                     return answer.json()
-            await asyncio.sleep(ATTEMPT_EVERY_SECONDS)
+            await asyncio.sleep(LONGEST_PAUSE_SECONDS)
 
     # --- questions to the AI ------------------------------------------------------------
 
