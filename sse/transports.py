@@ -160,12 +160,19 @@ class UvicornTransport(Transport):
 
     def __init__(self, cycle: Any) -> None:
         self._cycle = cycle
-        self._protocol = cycle.transport.get_protocol()
+        transport = self._transport
+        self._protocol = None if transport is None else transport.get_protocol()
+
+    @property
+    def _transport(self) -> Any:
+        """Asyncio's, or None once it is closed for good: over TLS it then bears no question."""
+        transport = self._cycle.transport
+        return None if getattr(transport, "_ssl_protocol", transport) is None else transport
 
     def pending(self) -> int:
-        if self._cycle.disconnected:
+        transport = self._transport
+        if transport is None or self._cycle.disconnected:
             return 0
-        transport = self._cycle.transport
         size: int = transport.get_write_buffer_size()
         # Over TLS that is what has not been encrypted; the rest waits below it.
         below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
@@ -175,13 +182,14 @@ class UvicornTransport(Transport):
 
     def lingers(self) -> bool:
         # With nothing pending, too: TLS waits for the client's goodbye.
-        return self._protocol in self._protocol.connections
+        return self._protocol is not None and self._protocol in self._protocol.connections
 
     def abort(self) -> None:
         self._cycle.transport.abort()
 
     def handle(self) -> socket.socket | None:
-        wrapped = self._cycle.transport.get_extra_info("socket")
+        transport = self._transport
+        wrapped = None if transport is None else transport.get_extra_info("socket")
         # asyncio hands out a wrapper without some of a socket's methods.
         found: socket.socket | None = getattr(wrapped, "_sock", wrapped)
         return found

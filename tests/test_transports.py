@@ -2,10 +2,12 @@
 
 import os
 import signal
+from asyncio.sslproto import _SSLProtocolTransport
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +16,16 @@ from pytest_django import Settings
 from twisted.internet.tcp import Server as TcpConnection
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel
+from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from sse import transports
-from sse.transports import DaphneTransport, DirectDaphneTransport, Transport, behind
+from sse.transports import (
+    DaphneTransport,
+    DirectDaphneTransport,
+    Transport,
+    UvicornTransport,
+    behind,
+)
 from tests.harness import expect
 from tests.harness.client import Clients
 from tests.harness.services import Server, Service, Services
@@ -160,6 +169,25 @@ def test_installed_servers_are_of_tested_versions(
     """A new version is read again (sse/transports.py) before it is added there."""
     assert transports.known(*versions)
     assert type(behind(sending(connection()))) is DirectDaphneTransport
+
+
+def test_tls_connection_that_is_closed_for_good_is_asked_nothing() -> None:
+    """As a client leaves it that is gone before its stream begins: closed from both ends."""
+    under = SimpleNamespace(_start_shutdown=lambda: None, _abort=lambda _error: None)
+    closed = _SSLProtocolTransport(None, under)
+    closed.close()
+    closed.close()
+    with pytest.raises(AttributeError):
+        closed.get_extra_info("socket")
+    cycle: Any = object.__new__(RequestResponseCycle)
+    cycle.transport, cycle.disconnected = closed, False
+
+    transport = behind(cycle.send)
+    assert isinstance(transport, UvicornTransport)
+    transport.give_up_after(15)
+    assert transport.pending() == 0
+    assert not transport.lingers()
+    transport.abort()
 
 
 class OtherChannel(HTTPChannel):
