@@ -124,6 +124,9 @@ _HINTS = (
     (Pattern("多久|多长时间|什么时候|几天"), "时间", "zh"),
     (Pattern("多少钱|贵"), "费", "zh"),
 )
+# No script stacks so many (Unicode's stream-safe bound), and putting them in their order takes
+# the square of their number.
+_MARKS = Pattern(r"\pM{31,}")
 _VOWELS = frozenset("aeiouy")
 
 
@@ -133,8 +136,10 @@ def plain(text: str, at_most: int | None = None) -> str:
     `at_most` so many characters of the text are looked at and come back: one character may
     become eighteen.
     """
-    text = unicodedata.normalize("NFKC", text[:at_most]).casefold().replace("’", "'")
-    return text[:at_most]
+    text = text[:at_most]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _MARKS.sub("", text))[:at_most]
+    return text.casefold().replace("’", "'")[:at_most]
 
 
 def telling_words(text: str, language: str) -> list[str]:

@@ -85,6 +85,11 @@ def _other_patterns(path: Path) -> set[str]:
     return names
 
 
+def test_stacked_marks_are_left_out_and_spellings_are_not() -> None:
+    assert plain("e\u0301 वापसी Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A") == "é वापसी z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍a"
+    assert plain("a" + "\u0344\u0315\u0327" * 1300 + "b") == "ab"
+
+
 def test_only_the_beginning_of_a_text_is_read() -> None:
     assert len(plain("\ufdfa" * 5000, TEXT_CHARACTERS)) == TEXT_CHARACTERS
     assert wants_a_person(" " * 100 + "talk to a human")
