@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
@@ -17,11 +18,8 @@ from sse.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
-# An agent none of whose streams has been open for so long is offline.
-ABSENCE = timedelta(seconds=60)
-# Seen so lately, an agent need not be noted again.
-FRESH = timedelta(seconds=10)
-WATCH_SECONDS = 10.0
+# Presence is renewed so many times before it would end; in between it need not be.
+LOOKS_PER_ABSENCE = 6
 SUBJECT = "agent:"
 
 
@@ -30,13 +28,17 @@ def subject(agent: Agent) -> str:
     return f"{SUBJECT}{agent.pk}"
 
 
+def absence() -> timedelta:
+    return timedelta(seconds=settings.AGENT_ABSENCE_SECONDS)
+
+
 def anyone_available() -> bool:
     """Whether a customer who asks for a person can be put in line: HANDOFF_AVAILABILITY."""
     return (
         Agent.objects.active()
         .filter(
             status__in=[PresenceStatus.ONLINE, PresenceStatus.BUSY],
-            seen_at__gt=timezone.now() - ABSENCE,
+            seen_at__gt=timezone.now() - absence(),
         )
         .exists()
     )
@@ -58,7 +60,8 @@ def arrive(agent: Agent) -> Agent:
     Of an agent who was seen just now there is nothing to note: many streams that come back at
     once do not wait for one another's lock.
     """
-    fresh = agent.seen_at is not None and timezone.now() - agent.seen_at < FRESH
+    lately = absence() / LOOKS_PER_ABSENCE
+    fresh = agent.seen_at is not None and timezone.now() - agent.seen_at < lately
     if fresh and agent.status != PresenceStatus.OFFLINE:
         return agent
     return _arrive(agent)
@@ -83,7 +86,7 @@ def note_absences() -> None:
         Agent.objects.select_for_update(of=("self",))
         .select_related("user")
         .exclude(status=PresenceStatus.OFFLINE)
-        .exclude(seen_at__gt=now - ABSENCE)
+        .exclude(seen_at__gt=now - absence())
         .order_by("pk")
     )
     for agent in gone:
@@ -113,7 +116,7 @@ async def keep_watch(pulse: Pulse) -> None:
     hub = get_hub()
     while True:
         pulse()
-        await asyncio.sleep(WATCH_SECONDS)
+        await asyncio.sleep(settings.AGENT_ABSENCE_SECONDS / LOOKS_PER_ABSENCE)
         try:
             await hub.database(note_absences, purpose="chores")
         except DatabaseError as error:

@@ -77,6 +77,20 @@ def heartbeat(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def agent_absence(**_: Any) -> list[CheckMessage]:
+    # A day: who is away for longer than that is not at work.
+    if 1 <= settings.AGENT_ABSENCE_SECONDS <= 86_400:
+        return []
+    return [
+        Error(
+            f"AGENT_ABSENCE_SECONDS is {settings.AGENT_ABSENCE_SECONDS:g}: nobody, or "
+            "everybody, would be held to be there.",
+            hint="Set it to a number of seconds from 1 to 86400; 60 suits most.",
+            id="config.E009",
+        )
+    ]
+
+
 def database(**_: Any) -> list[CheckMessage]:
     if connection.vendor in ("sqlite", "postgresql"):
         return []
@@ -172,6 +186,7 @@ ALL = (
     ai_backend,
     opening_hours,
     heartbeat,
+    agent_absence,
     database,
     database_threads,
     database_deadline,

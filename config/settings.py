@@ -243,6 +243,8 @@ AI_PATIENCE_SECONDS = env.float("AI_PATIENCE_SECONDS", default=20.0)
 # Times at which people are at work, in TIME_ZONE, like "mon-fri 09:00-18:00; sat 10:00-14:00".
 # Empty: always.
 OPENING_HOURS = env.str("OPENING_HOURS", default="")
+# An agent none of whose streams has been open for so long is offline.
+AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)
 
 # Asked before a customer is put in the queue: is anyone there to take over?
 HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
