@@ -33,7 +33,8 @@ EVENTS_PER_SECOND = 80.0
 FLOOD = 200
 STALLED = 3
 COST_BYTES = 5 * 1024 * 1024
-# After eight seconds in which a client took nothing; the flood itself takes three.
+STALLED_AFTER = "sse.streams.STALLED_SECONDS"
+# After three seconds in which a client took nothing; the flood itself takes as many.
 CUT_SECONDS = 20.0
 
 HEARTBEAT_SECONDS = 1
@@ -119,7 +120,7 @@ def test_clients_that_stop_reading_are_cut_and_cost_little(
     """On each server, with TLS and without, at once: nearly all of the time goes by in
     waiting."""
     serving = [
-        services.start(redis=redis_server, server=server, tls=tls)
+        services.start(redis=redis_server, server=server, tls=tls, constants={STALLED_AFTER: 3})
         for server in SERVERS
         for tls in (None, Certificate(tmp_path))
     ]
@@ -181,15 +182,13 @@ def stall(
 def costs_until_cut(serving: list[Service], before: list[int], cut: int) -> list[int]:
     """The most memory that each needed until it had cut so many streams in all."""
     costs = [0] * len(serving)
-    deadline = time.monotonic() + CUT_SECONDS
-    while any(service.metric("sse_slow_cut_total") < cut for service in serving):
-        assert time.monotonic() < deadline, "stalled clients were not cut"
-        now = [private_memory(service) for service in serving]
-        costs = [
-            max(most, used - at_first)
-            for most, used, at_first in zip(costs, now, before, strict=True)
-        ]
-        time.sleep(0.1)
+
+    def all_cut() -> bool:
+        for number, service in enumerate(serving):
+            costs[number] = max(costs[number], private_memory(service) - before[number])
+        return all(service.metric("sse_slow_cut_total") >= cut for service in serving)
+
+    wait_until(all_cut, timeout=CUT_SECONDS, what="stalled clients to be cut", interval=0.1)
     return costs
 
 

@@ -198,14 +198,19 @@ def test_what_is_asked_during_an_answer_is_answered_after_it(
 def test_turn_of_a_killed_process_is_taken_up_by_another(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
-    first = services.start("ai_chatbot", redis=redis_server, AI_BACKEND="scripted")
+    soon = {"ai_chatbot.turns.LEASE": 2, "ai_chatbot.replies.SWEEP_SECONDS": 0.2}
+    first = services.start(
+        "ai_chatbot", redis=redis_server, constants=soon, AI_BACKEND="scripted"
+    )
     customer = clients.customer(first)
     stream = customer.stream(after=customer.cursor)
-    customer.send("slow: 150")
+    customer.send("slow: 60")
     stream.wait_for_count("reply_delta", 3)
 
     first.kill()
-    second = services.start("ai_chatbot", redis=redis_server, AI_BACKEND="scripted")
+    second = services.start(
+        "ai_chatbot", redis=redis_server, constants=soon, AI_BACKEND="scripted"
+    )
     elsewhere = EventStream(
         f"{second.api_url}{customer.path('/events')}",
         params={"token": customer.token},
@@ -226,7 +231,7 @@ def test_turn_of_a_killed_process_is_taken_up_by_another(
     finally:
         elsewhere.close()
     assert interrupted.payload["content"].startswith(shown(stream))
-    assert again.payload["content"].split()[-1] == "w150"
+    assert again.payload["content"].split()[-1] == "w60"
 
 
 def test_failing_ai_apologises_and_then_fetches_a_person(
