@@ -20,7 +20,6 @@ from django.conf import settings
 
 from sse import servers
 from sse.hub import Hub, get_hub, serve_on
-from sse.streams import going_away, refuse
 from sse.supervisor import Work
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -73,25 +72,43 @@ def _leave_for_certain() -> None:
     os._exit(0)
 
 
+# Requests that are not streams and have not been answered.
+_under_way: set[asyncio.Future[Any]] = set()
+
+
 class Finishing:
     """Wraps an ASGI application whose requests are answered also while the server stops.
 
-    daphne cancels them. Their threads go on, and would wait for the stopped loop for ever.
+    daphne cancels them. Their threads go on, and would wait for the stopped loop for ever. What
+    still comes, over connections that are kept, is answered and is the last of its connection.
     """
 
     def __init__(self, application: Application) -> None:
         self.application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if get_hub().closing:
-            await refuse(send, going_away(), [])
-            return
-        request = asyncio.ensure_future(self.application(scope, receive, send))
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start" and get_hub().closing:
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        request = asyncio.ensure_future(self.application(scope, receive, answer))
+        _under_way.add(request)
+        request.add_done_callback(_under_way.discard)
         try:
             await asyncio.shield(request)
         except asyncio.CancelledError:
             await asyncio.wait([request], timeout=REQUEST_SECONDS)
             raise
+
+
+async def _answer_the_rest() -> None:
+    """Until nothing is under way; what comes meanwhile has its part of the same time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REQUEST_SECONDS):
+            while _under_way:
+                await asyncio.wait(list(_under_way))
 
 
 class Server:
@@ -140,7 +157,10 @@ class Server:
     async def stop(self) -> None:
         self._leave_in_time()
         if self._hub is not None:
+            self._hub.begin_closing()
+            await _answer_the_rest()
             await self._hub.close()
+            await _answer_the_rest()
 
     def _leave_in_time(self) -> None:
         """Bound the time from the first order to stop to the end of the process."""
@@ -188,13 +208,20 @@ class Server:
 
         loop = reactor._asyncioEventloop
 
+        def ports() -> list[Any]:
+            return [port for port in reactor.getReaders() if isinstance(port, Port)]  # type: ignore[misc]
+
         def start() -> None:
-            for reader in reactor.getReaders():  # type: ignore[misc]
-                if isinstance(reader, Port):
-                    reader.socket.listen(BACKLOG)
+            for port in ports():
+                port.socket.listen(BACKLOG)
             self.start(loop)
 
         def stop() -> Any:
+            # daphne would take connections until it is gone, and leave them without an answer.
+            for port in ports():
+                # Those that wait to be accepted would be reset.
+                port.doRead()
+                port.stopListening()
             return defer.Deferred.fromFuture(asyncio.ensure_future(self.stop(), loop=loop))
 
         reactor.callWhenRunning(start)

@@ -71,7 +71,7 @@ def service(module_services: Services, module_redis_server: RedisServer) -> Serv
 
 @pytest.fixture(scope="module")
 def nginx(service: Service) -> Iterator[Nginx]:
-    with Nginx(chatbot=service.port, workbench=service.port) as started:
+    with Nginx(chatbot=[service.port], workbench=[service.port]) as started:
         yield started
 
 

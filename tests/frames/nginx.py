@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,9 +33,10 @@ def find_nginx() -> str:
 
 
 class Nginx:
-    """In front of the services at these ports, on a free port and in a directory of its own."""
+    """In front of the services' processes at these ports, on a free port and in a directory of
+    its own."""
 
-    def __init__(self, *, chatbot: int, workbench: int) -> None:
+    def __init__(self, *, chatbot: Sequence[int], workbench: Sequence[int]) -> None:
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="tests-nginx-")
         directory = self._directory_path = Path(self._directory.name)
@@ -83,7 +85,13 @@ class Nginx:
         self._directory.cleanup()
 
 
-def _adapted(directory: Path, port: int, chatbot: int, workbench: int) -> str:
+def _servers(ports: Sequence[int]) -> str:
+    return "\n".join(f"        server 127.0.0.1:{port} max_fails=0;" for port in ports)
+
+
+def _adapted(
+    directory: Path, port: int, chatbot: Sequence[int], workbench: Sequence[int]
+) -> str:
     """The shipped configuration with other ports and places, and nothing else."""
     temporary = "".join(
         f"    {kind}_temp_path {directory}/{kind};\n"
@@ -97,8 +105,8 @@ def _adapted(directory: Path, port: int, chatbot: int, workbench: int) -> str:
         "\nhttp {\n": f"\nhttp {{\n{temporary}",
         "/var/log/nginx/": f"{directory}/",
         "\n        listen 80;": f"\n        listen 127.0.0.1:{port};",
-        "server 127.0.0.1:8000;": f"server 127.0.0.1:{chatbot};",
-        "server 127.0.0.1:8002;": f"server 127.0.0.1:{workbench};",
+        "        server 127.0.0.1:8000 max_fails=0;": _servers(chatbot),
+        "        server 127.0.0.1:8002 max_fails=0;": _servers(workbench),
         # As many files as a developer may open.
         "worker_rlimit_nofile 65536;": "",
         "worker_connections 30000;": "worker_connections 500;",
