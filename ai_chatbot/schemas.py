@@ -46,7 +46,14 @@ Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
 Content = Annotated[Line, StringConstraints(min_length=1, max_length=MESSAGE_MAX_CHARACTERS)]
 Email = Annotated[Line, AfterValidator(_email), Field(max_length=254)]
 ClientId = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-Metadata = Annotated[dict[str, Any], AfterValidator(metadata.checked)]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(metadata.checked),
+    Field(
+        description=f"Any JSON object of at most {metadata.BYTES} bytes, {metadata.LEVELS} levels "
+        f"of objects and lists and {metadata.KEYS} keys."
+    ),
+]
 # Django's own encoder leaves out a fraction of zero; a client compares with the event's text.
 Moment = Annotated[
     datetime,
