@@ -70,6 +70,7 @@ $(ENV_FILE): | $(PY)
 	@echo "Wrote $@ with a random SECRET_KEY"
 
 prepare: $(VENV)/.installed | $(ENV_FILE)
+	@[ ! -f $(ENV_FILE) ] || chmod go-rwx $(ENV_FILE)
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py seed_demo
 

@@ -50,8 +50,8 @@ Metadata = Annotated[
     dict[str, Any],
     AfterValidator(metadata.checked),
     Field(
-        description=f"Any JSON object of at most {metadata.BYTES} bytes, {metadata.LEVELS} levels "
-        f"of objects and lists and {metadata.KEYS} keys."
+        description=f"Any JSON object of at most {metadata.BYTES} bytes, with at most "
+        f"{metadata.LEVELS} levels of objects and lists and {metadata.KEYS} keys."
     ),
 ]
 # Django's own encoder leaves out a fraction of zero; a client compares with the event's text.

@@ -1,7 +1,8 @@
 from django.apps import AppConfig
 from django.core.checks import register
+from django.db.backends.signals import connection_created
 
-from config import checks
+from config import checks, files
 
 
 class ConfigConfig(AppConfig):
@@ -10,3 +11,4 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         for check in checks.ALL:
             register(check)
+        connection_created.connect(files.keep_private)

@@ -562,6 +562,7 @@ class _ShopServer(ThreadingHTTPServer):
     """Somebody's shop: one page, which stands in `html`."""
 
     html = ""
+    policy = ""
 
     @property
     def origin(self) -> str:
@@ -574,6 +575,7 @@ class _ShopPage(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/" else 204)
         self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Security-Policy", self.server.policy)
         self.end_headers()
         if self.path == "/":
             self.wfile.write(self.server.html.encode())
@@ -601,6 +603,11 @@ def test_widget_works_on_another_origin(
         # What shops do to elements of theirs is not to reach ours.
         "<style>div, button, textarea { display: none; color: transparent }</style>"
         f"<script async src={service.base_url}/widget.js data-nickname=Mia></script>"
+    )
+    # As docs/operations.md says, and no more.
+    foreign_shop.policy = (
+        f"default-src 'none'; style-src 'unsafe-inline' {service.base_url}; "
+        f"script-src {service.base_url}; connect-src {service.base_url}; img-src 'self'"
     )
     page = pages.open(foreign_shop.origin)
     page.get_by_role("button", name="打开在线咨询").click()
