@@ -263,6 +263,16 @@ def test_password_changed_by_hand_is_the_demos_again(demo: Path) -> None:
     assert all_log_in(again)
 
 
+@pytest.mark.usefixtures("given_password")
+def test_password_of_an_agent_who_only_has_a_demo_name_stays(demo: Path) -> None:
+    create_agent("admin", role="admin", display_name="The owner")
+    first = seed()
+    assert "with passwords of their own: admin" in first
+    assert shown(first)[0] == ["alice", "bob"]
+    assert all_log_in(first)
+    assert authenticate(username="admin", password=PASSWORD)
+
+
 def test_outside_the_demo_a_password_changed_by_hand_stays(
     demo: Path, settings: Settings
 ) -> None:
