@@ -254,8 +254,8 @@ class Traffic:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{port}"
 
     def accepted_since(self, moment: float) -> bool:
-        """Whether a message was accepted that was begun after `moment`, by time.time()."""
-        return any(sent.began >= moment for sent in list(self.sent.values()))
+        """Whether any message was accepted after `moment`, by time.time()."""
+        return any(sent.accepted >= moment for sent in list(self.sent.values()))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -143,7 +143,7 @@ class World:
         self.recoveries.append(time.monotonic() - began)
 
     def note_acceptance(self) -> None:
-        """How long it takes, from now on, until a new message is accepted."""
+        """How long it takes, from now on, until a message is accepted."""
         began = time.time()
         wait_until(
             lambda: self.traffic.accepted_since(began),
