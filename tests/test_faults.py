@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos import scenarios
+from tests.chaos import answers, databases, scenarios
 from tests.chaos.run import Act, Load, run
 from tests.chaos.world import Stage, World
 from tests.harness.databases import Database
@@ -25,15 +25,32 @@ def streams_are_cut_and_a_process_killed(world: World) -> None:
     world.traffic.leave_streams_alone()
 
 
+def answers_and_the_database_fail(world: World) -> None:
+    answers.poisoned(0.5, world)
+    databases.unwritable(0.5, world)
+    databases.older(4, world)
+
+
+DIES = Stage(refuses=True)
+GOES_BACK = Stage(
+    refuses=True,
+    troubled=True,
+    goes_back=True,
+    settings={"AI_BACKEND": "tests.chaos.backend.FaultyBackend"},
+    constants={"sse.hub.CHECK_SECONDS": 1, "sse.hub.HEARTBEAT_SECONDS": 1},
+)
+
+
 @pytest.mark.parametrize(
-    ("act", "server"),
+    ("act", "server", "stage"),
     [
-        (redis_comes_and_goes, "daphne"),
-        (streams_are_cut_and_a_process_killed, "uvicorn"),
+        (redis_comes_and_goes, "daphne", Stage()),
+        (streams_are_cut_and_a_process_killed, "uvicorn", DIES),
+        (answers_and_the_database_fail, "daphne", GOES_BACK),
     ],
 )
 def test_every_stream_gets_every_message_once_and_in_order(
-    act: Act, server: Server, demo_database: Database
+    act: Act, server: Server, stage: Stage, demo_database: Database
 ) -> None:
     outcome = run(
         act.__name__,
@@ -42,7 +59,7 @@ def test_every_stream_gets_every_message_once_and_in_order(
         load=LOAD,
         seed=1,
         server=server,
-        stage=Stage(refuses=True),
+        stage=stage,
     )
 
     assert outcome.failures == []

@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -61,26 +60,6 @@ class Stage:
     refuses: bool = False
     vendors: tuple[str, ...] = VENDORS
     why_not: str = ""
-
-
-class Balancer(Nginx):
-    """The shipped nginx in front of processes that each serve both products."""
-
-    def __init__(self, ports: list[int]) -> None:
-        super().__init__(chatbot=ports[0], workbench=ports[0])
-        configuration = self._directory_path / "nginx.conf"
-
-        def repeat(line: re.Match[str]) -> str:
-            return "".join(line[0].replace(str(ports[0]), str(port)) for port in ports)
-
-        configuration.write_text(
-            re.sub(
-                rf"^ *server 127\.0\.0\.1:{ports[0]}\b.*;\n",
-                repeat,
-                configuration.read_text(),
-                flags=re.MULTILINE,
-            )
-        )
 
 
 @dataclass
@@ -240,7 +219,8 @@ def open_world(
         world.services.append(service)
     world.ports = [service.port for service in world.services]
     if stage.nginx:
-        world.ports = [stack.enter_context(Balancer(world.ports)).port]
+        nginx = Nginx(chatbot=world.ports, workbench=world.ports)
+        world.ports = [stack.enter_context(nginx).port]
     return world
 
 
