@@ -66,7 +66,9 @@ def _spread(arguments: list[str]) -> list[str]:
     files = {each.partition("::")[0] for each in arguments if ".py" in each}
     if files:
         processes = min(processes, len(files))
-    return ["-n", str(processes if processes > 1 else 0), "--dist", "loadfile"]
+    processes = processes if processes > 1 else 0
+    # In the order that tests/conftest.py has put them in.
+    return ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def _one_by_one(runs: list[Run]) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             elsewhere.append(item)
         else:
             kept.append(item)
+    if hasattr(config, "workerinput"):
+        # Files are handed out from the first to the last: a short one is the best last one.
+        waits = Counter(item.path for item in kept if _starts_processes(item))
+        kept.sort(key=lambda item: -waits[item.path])
     if (seed := config.getoption("shuffle")) is not None:
         chance = random.Random(seed)
         files = {item.path: chance.random() for item in kept}
@@ -89,6 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     note_elsewhere(config, len(elsewhere))
     if foreign or elsewhere:
         config.hook.pytest_deselected(items=foreign + elsewhere)
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    peers = {"services", "module_services", "browser", "redis_server"}
+    return not peers.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _one_database_will_do(item: pytest.Item) -> bool:

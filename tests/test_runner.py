@@ -1,6 +1,7 @@
 """`manage.py test` and `python -m tests`: which pytest they start, and what they make of it."""
 
 import argparse
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pytest
 from django.core.management import CommandError, load_command_class
 from django.test.runner import DiscoverRunner
 
-from tests.__main__ import _conclude
+from tests.__main__ import _conclude, _spread
 from tests.harness.environment import ROOT, environment
 from tests.harness.runs import Result, Run
 from tests.runner import PytestRunner, _path
@@ -229,6 +230,25 @@ def test_sigterm_ends_a_run_in_order(tmp_path: Path) -> None:
     assert running.returncode == 2
     assert "taken down in order" in output
     assert output.splitlines()[-1] == "0 passed, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "processes"),
+    [
+        ("", 3),
+        ("-k streams", 3),
+        ("tests/test_a.py::test_x tests/test_a.py::test_y", 0),
+        ("tests/test_a.py tests/test_b.py", 2),
+        ("--pdb", None),
+        ("-p no:xdist", None),
+    ],
+)
+def test_run_is_spread_over_few_processes(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, processes: int | None
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    spread = _spread(arguments.split())
+    assert spread[:2] == ([] if processes is None else ["-n", str(processes)])
 
 
 @dataclass

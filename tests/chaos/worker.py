@@ -68,7 +68,7 @@ class Worker:
 
     def end(self) -> None:
         """Its input ends, and so does it."""
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=30)
 
     def __enter__(self) -> Self:
         return self

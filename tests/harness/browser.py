@@ -62,7 +62,7 @@ class Pages:
         Playwright's new_context."""
         opened = self._browser.new_context(locale=locale, **context)
         self.contexts.append(opened)
-        opened.set_default_timeout(10_000)
+        opened.set_default_timeout(30_000)
         opened.on("page", self._watch)
         page = opened.new_page()
         if url is not None:

@@ -174,7 +174,7 @@ class Service:
     def log_tail(self, lines: int = 40) -> str:
         return self._process.log_tail(lines)
 
-    def wait_for_log(self, pattern: str, *, timeout: float = 10.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, *, timeout: float = 30.0) -> re.Match[str]:
         """The first match of a regular expression in everything logged so far."""
         found = wait_until(
             lambda: re.search(pattern, self.log_text()),

@@ -191,7 +191,7 @@ class EventStream:
         ignored = set(without)
         return [event.type for event in self.events() if event.type not in ignored]
 
-    def wait_for(self, wanted: Wanted, *, timeout: float = 10.0, after: int = 0) -> Event:
+    def wait_for(self, wanted: Wanted, *, timeout: float = 30.0, after: int = 0) -> Event:
         """The first event of this type, or for which this is true, received now or earlier.
 
         `after`: how many of the events received to skip; `len(stream.received)` taken before
@@ -200,7 +200,7 @@ class EventStream:
         return self.wait_for_count(wanted, 1, timeout=timeout, after=after)[0]
 
     def wait_for_count(
-        self, wanted: Wanted, count: int, *, timeout: float = 10.0, after: int = 0
+        self, wanted: Wanted, count: int, *, timeout: float = 30.0, after: int = 0
     ) -> list[Event]:
         """The first `count` such events."""
 
@@ -216,7 +216,7 @@ class EventStream:
                 self._changed.wait(left)
         return found[:count]
 
-    def wait_ended(self, *, timeout: float = 10.0) -> str:
+    def wait_ended(self, *, timeout: float = 30.0) -> str:
         """Until the server has closed it; "" for a proper end, else what broke it."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.ended is not None, timeout):

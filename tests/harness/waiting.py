@@ -8,7 +8,7 @@ Answer = TypeVar("Answer")
 
 
 def wait_until(
-    check: Callable[[], Answer], *, timeout: float = 10.0, what: str, interval: float = 0.02
+    check: Callable[[], Answer], *, timeout: float = 30.0, what: str, interval: float = 0.02
 ) -> Answer:
     """The first true answer of `check`. After `timeout` seconds: TimeoutError about `what`."""
     deadline = time.monotonic() + timeout
