@@ -378,6 +378,9 @@ def _end_failed(turn: ReplyTurn, why: str, *, left: bool) -> None:
                     "person from our team."
                 ),
             )
+        later = turns.asked_since(session, turn.question_id)
+        if later is not None:
+            turns.request(session, later)
 
 
 def _set_aside(pk: int, *, left: bool) -> None:

@@ -147,7 +147,7 @@ def finish(turn: ReplyTurn, text: str, sources: Sequence[Source], covered: Messa
         [_source_json(source) for source in sources[:SOURCES_KEPT]],
     )
     _end(turn, ReplyTurn.State.DONE)
-    later = session.messages.filter(role=MessageRole.USER, pk__gt=covered.pk).last()
+    later = asked_since(session, covered.pk)
     if later is not None:
         request(session, later)
     return message
@@ -209,7 +209,12 @@ def stop(session: ChatSession) -> Message | None:
     _abort(session, turn, "stopped")
     if not turn.started_cursor:
         return None
-    return session.messages.filter(role=MessageRole.USER, pk__gt=turn.question_id).last()
+    return asked_since(session, turn.question_id)
+
+
+def asked_since(session: ChatSession, message_id: int) -> Message | None:
+    """The customer's last message after this one, if there is any."""
+    return session.messages.filter(role=MessageRole.USER, pk__gt=message_id).last()
 
 
 def owed(session: ChatSession) -> bool:

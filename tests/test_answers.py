@@ -115,6 +115,11 @@ class Backend:
         raise asyncio.CancelledError
         yield
 
+    async def fails_when_it_may(self) -> AsyncIterator[ReplyPart]:
+        yield Delta("Some words")
+        await asyncio.to_thread(self.held.wait)
+        raise BackendError("cut", "the connection went")
+
     async def fails_at_length(self) -> AsyncIterator[ReplyPart]:
         raise BackendError("c" * 70_000, "m")
         yield
@@ -199,6 +204,15 @@ def test_answer_that_does_not_end_is_ended_and_kept_as_interrupted(settings: Any
     (_, status, text), (role, _, _) = said(session)
     assert (status, role) == ("interrupted", "system")
     assert text.startswith("w0 w1")
+
+
+def test_what_is_asked_during_an_answer_that_fails_is_answered() -> None:
+    session = ask("fails when it may")
+    wait_until(lambda: events_of(session, "reply_started"), what="the answer to begin")
+    ask("and another thing", session)
+    Backend.held.set()
+    assert answer_to(session).content == "All is well."
+    assert [role for role, _, _ in said(session)] == ["assistant", "system", "assistant"]
 
 
 def test_white_space_is_no_answer() -> None:
