@@ -18,7 +18,7 @@ import httpx
 from tests.chaos.traffic import Conversation, Traffic
 from tests.chaos.world import Stage, World, open_world
 from tests.harness.client import Agent, ApiError, Clients, Json
-from tests.harness.databases import DEMO_AGENTS, Database
+from tests.harness.databases import DEMO_AGENTS, CommandFailed, Database
 from tests.harness.processes import ProcessFailed
 from tests.harness.services import Server, Service
 from tests.harness.waiting import wait_until
@@ -145,7 +145,7 @@ def run(
             traffic.begin()
             time.sleep(load.calm * chance.uniform(0.7, 1.3))
             act(world)
-        except (ProcessFailed, TimeoutError) as trouble:
+        except (CommandFailed, ProcessFailed, TimeoutError) as trouble:
             world.troubles.append(str(trouble) or type(trouble).__name__)
         time.sleep(load.calm)
         try:
