@@ -265,16 +265,18 @@ class Hub:
         heed = Duty("heeding revocations", self._heed, every=CHECK_SECONDS)
         look = Duty("looking for other processes", self._look_around, every=PEERS_SECONDS)
         prune = Duty("pruning", self._prune, every=PRUNE_SECONDS, first=first_prune)
-        for name, duty, vital in (
-            ("control", heed, True),
-            ("tail", self._tails, True),
-            ("check", self._checks, True),
-            ("beat", self._beats, True),
-            ("peers", look, True),
-            ("prune", prune, False),
+        for name, duty in (
+            ("control", heed),
+            ("tail", self._tails),
+            ("check", self._checks),
+            ("beat", self._beats),
+            ("peers", look),
         ):
             self.duties[name] = duty
-            self.supervisor.keep(name, duty.run, vital=vital)
+            self.supervisor.keep(name, duty.run, vital=True)
+        self.duties["prune"] = prune
+        # It gives no sign of life in mid-round, which has a bound of its own.
+        self.supervisor.keep("prune", prune.run, silence=2 * PRUNING_SECONDS)
 
     def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
         """Run a task of the process on this loop; its failure is logged."""

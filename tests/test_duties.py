@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -193,5 +194,33 @@ def test_a_duty_is_done_at_once_when_it_is_asked_to_hurry() -> None:
         duty.hurry()
         await until(lambda: tries == 2)
         running.cancel()
+
+    asyncio.run(scene())
+
+
+@on_database
+def test_pruning_that_takes_minutes_does_not_ail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that has grown for long takes as long as PRUNING_SECONDS."""
+    pruning, let_go = threading.Event(), threading.Event()
+
+    def prune() -> None:
+        pruning.set()
+        let_go.wait(30)
+
+    monkeypatch.setattr(hub, "PRUNE_SECONDS", 0.01)
+    monkeypatch.setattr(hub, "_prune", prune)
+
+    async def scene() -> None:
+        async with serving_hub() as served:
+            await until(pruning.is_set)
+            try:
+                now = served.loop.time()
+                monkeypatch.setattr(
+                    served.loop, "time", lambda: now + hub.PRUNING_SECONDS - 1, raising=False
+                )
+                assert "prune" not in served.supervisor.ailing()
+            finally:
+                monkeypatch.undo()
+                let_go.set()
 
     asyncio.run(scene())
