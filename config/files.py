@@ -30,5 +30,6 @@ def keep_private(connection: BaseDatabaseWrapper, **_: Any) -> None:
             if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 try:
                     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-                except PermissionError as error:
+                except OSError as error:
+                    # Another's file, a file system that is read-only or knows no modes.
                     logger.warning("others may read %s: %s", path, error)

@@ -1,5 +1,6 @@
 """What browsers are told that our pages may do, and that the pages work under it."""
 
+import errno
 import os
 import re
 import sqlite3
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.db.backends.sqlite3.base import DatabaseWrapper
 from playwright.sync_api import Page, expect
 
+from config import files
 from tests.harness.browser import Pages
 from tests.harness.environment import ROOT
 from tests.harness.services import Service, Services
@@ -144,3 +147,19 @@ def test_database_is_its_owners_alone(service: Service, anyone: httpx.Client) ->
         files = [path, *path.parent.glob(f"{path.name}-*")]
         assert len(files) == 3
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_file_whose_mode_cannot_be_changed_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a file system that is read-only or knows no modes."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    path = tmp_path / "db.sqlite3"
+    path.touch(0o644)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    database = DatabaseWrapper({"NAME": str(path)})
+    files.keep_private(database)
+    assert f"others may read {path}" in caplog.text
