@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
+from django.views.defaults import bad_request
 from django.views.defaults import server_error as default_server_error
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
@@ -70,11 +71,15 @@ def is_api(request: HttpRequest) -> bool:
 
 class JsonErrors(MiddlewareMixin):
     """Turns what Django itself answers on API addresses (404, 405, 400…) into our JSON, and
-    what pages raise when the database is in trouble into an honest 503."""
+    what pages raise when the database is in trouble into an honest 503, or 400 when what was
+    sent is to blame."""
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
+        if isinstance(exception, DataError):
+            # A value that the database cannot hold, PostgreSQL's NUL in a cookie for one.
+            return error_response(400) if is_api(request) else bad_request(request, exception)
         kind = outages.kind(exception)
         return _unavailable(request, exception, kind) if kind else None
 
@@ -121,7 +126,7 @@ def install(api: NinjaAPI) -> None:
         Http404: lambda _request, _error: error_response(404),
         RequestDataTooBig: lambda _request, _error: error_response(413),
         SuspiciousOperation: lambda _request, _error: error_response(400),
-        # A value that the database cannot hold, PostgreSQL's NUL in a cookie for one.
+        # As on pages.
         DataError: lambda _request, _error: error_response(400),
         Error: _database_error,
         Exception: _unexpected,

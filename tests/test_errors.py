@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.test import Client
 from pytest_django import Settings
 
 from tests.harness.services import Service, Services
@@ -471,3 +472,15 @@ def test_servers_answer_to_a_body_of_two_megabytes(wire: http.client.HTTPConnect
         wire, "POST", "/api/sessions", b" " * 2_000_000, Content_Type="application/json"
     )
     assert (status, error["code"]) == (413, "TOO_LARGE")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["/workbench/", "/workbench/login/", "/admin/", "/admin/login/"]
+)
+def test_cookie_that_the_database_cannot_hold_is_no_error_of_pages(
+    client: Client, path: str
+) -> None:
+    """A quoted cookie may spell any character; PostgreSQL takes no NUL."""
+    answer = client.get(path, HTTP_COOKIE=r'support_session="\000aaaaaaaaaaaa"')
+    assert answer.status_code < 500
