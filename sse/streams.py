@@ -14,6 +14,7 @@ import random
 import secrets
 import types
 from collections.abc import (
+    AsyncIterator,
     Awaitable,
     Callable,
     Generator,
@@ -22,7 +23,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -35,6 +36,7 @@ from django.utils import timezone
 
 from sse import frames, outages
 from sse.addresses import network
+from sse.database import NoDatabaseThread
 from sse.exceptions import StreamRefused
 from sse.frames import Frame
 from sse.hub import Hub, get_hub
@@ -133,8 +135,7 @@ class EventStream:
                 return
             _check_method(scope["method"])
             _check_staying(hub)
-            async with hub.newcomers:
-                grant = await self._grant(hub, request)
+            grant = await self._grant(hub, request)
             _check_limits(hub, grant, request.address)
             stream = Stream(hub, send, transport, grant, request.address)
             after = request.last_event_id
@@ -146,16 +147,17 @@ class EventStream:
             await refuse(send, refusal, allowed)
 
     async def _grant(self, hub: Hub, request: StreamRequest) -> Grant:
-        while True:
-            began = hub.loop.time()
-            try:
-                grant = await hub.database(self.authorize, request, purpose="access")
-            except Error as error:
-                raise _no_database(error) from error
-            # A revocation that came while the right was looked up has not ended this stream,
-            # which the hub does not know yet.
-            if not hub.revoked_since(began, grant.subjects):
-                return grant
+        try:
+            async with _turn(hub):
+                while True:
+                    began = hub.loop.time()
+                    grant = await hub.database(self.authorize, request, purpose="access")
+                    # A revocation that came while the right was looked up has not ended this
+                    # stream, which the hub does not know yet.
+                    if not hub.revoked_since(began, grant.subjects):
+                        return grant
+        except Error as error:
+            raise _no_database(error) from error
 
 
 class Stream:
@@ -228,7 +230,7 @@ class Stream:
         self.hub.arrive(self)
         try:
             try:
-                async with self.hub.newcomers:
+                async with _turn(self.hub):
                     await self._subscription.open(tuple(map(storable, self.targets)), after)
             except Error as error:
                 raise _no_database(error) from error
@@ -538,6 +540,21 @@ def _address(text: object) -> str:
         return str(ipaddress.ip_address(str(text).partition("%")[0]))
     except ValueError:
         return ""
+
+
+@asynccontextmanager
+async def _turn(hub: Hub) -> AsyncIterator[None]:
+    """One of the few that are let in at a time. Where the database keeps those, the others wait
+    for a turn as long as for a thread and no longer."""
+    try:
+        async with asyncio.timeout(settings.SSE_DATABASE_SECONDS):
+            await hub.newcomers.acquire()
+    except TimeoutError:
+        raise NoDatabaseThread("too many streams wait to be let in") from None
+    try:
+        yield
+    finally:
+        hub.newcomers.release()
 
 
 def _check_host(headers: Mapping[str, str]) -> None:

@@ -3,14 +3,20 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
 from django.db.utils import InterfaceError
+from pytest_django import Settings
 
 from sse import database
 from sse.database import NoDatabaseThread, Pools
+from sse.exceptions import StreamRefused
+from sse.hub import STREAMS_AT_ONCE
 from sse.models import Target
+from sse.streams import EventStream, Grant, StreamRequest
+from tests.hubs import serving_hub
 
 
 class Gate:
@@ -179,3 +185,35 @@ def test_connection_is_kept_between_pieces_of_work() -> None:
         assert await pools["log"].run(session) == first
 
     scene(play, log=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_streams_do_not_wait_without_end_to_be_let_in(gate: Gate, settings: Settings) -> None:
+    def never(_request: StreamRequest) -> Grant:
+        gate.pass_through()
+        raise StreamRefused(403, "FORBIDDEN", "Not for you.")
+
+    async def attempt() -> int:
+        """The status of the answer."""
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "headers": [(b"host", b"localhost")]}
+        receive = asyncio.Event().wait
+        await EventStream(never)({**scope, "query_string": b""}, receive, send)
+        return int(sent[0]["status"])
+
+    async def run() -> None:
+        async with serving_hub():
+            before = [asyncio.create_task(attempt()) for _ in range(STREAMS_AT_ONCE)]
+            await entered(gate)
+            settings.SSE_DATABASE_SECONDS = 0.1
+            try:
+                assert await asyncio.wait_for(attempt(), 10) == 503
+            finally:
+                gate.open()
+            assert await asyncio.gather(*before) == [403] * STREAMS_AT_ONCE
+
+    asyncio.run(run())
