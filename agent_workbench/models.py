@@ -117,7 +117,9 @@ class AgentToken(models.Model):
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="tokens")
     kind = models.CharField(max_length=7, choices=TokenKind)
     digest = models.CharField(max_length=64, unique=True)
-    family = models.CharField(max_length=64, blank=True, db_index=True)
+    family = models.CharField(
+        max_length=64, blank=True, default="", db_default="", db_index=True
+    )
     family_ends_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)

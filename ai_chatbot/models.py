@@ -86,7 +86,9 @@ class ChatSession(models.Model):
     language = models.CharField(_("language"), max_length=16, default="en")
     metadata = MetadataField(_("metadata"), default=dict, blank=True)
     # A keyed digest of the address it was begun from, to count places in the queue by.
-    origin = models.CharField(max_length=32, blank=True, editable=False)
+    origin = models.CharField(
+        max_length=32, blank=True, default="", db_default="", editable=False
+    )
 
     status = models.CharField(
         _("status"), max_length=20, choices=Status, default=Status.BOT_ACTIVE

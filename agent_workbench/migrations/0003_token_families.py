@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='agenttoken',
             name='family',
-            field=models.CharField(blank=True, db_index=True, max_length=64),
+            field=models.CharField(blank=True, db_default='', default='', db_index=True, max_length=64),
         ),
         migrations.AddField(
             model_name='agenttoken',
