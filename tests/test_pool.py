@@ -7,6 +7,7 @@ from typing import cast
 
 import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from config import postgresql
@@ -196,3 +197,11 @@ def test_servers_own_bounds_are_for_processes_that_serve(
     assert "bounds" not in params
     assert ("statement_timeout=8000" in params.get("options", "")) is serving
     assert ("lock_timeout=5000" in params.get("options", "")) is serving
+
+
+def test_pooled_connections_do_not_outlive_their_request() -> None:
+    """Each one kept by a thread would be one that the pool counts for ever."""
+    given = connections["default"].settings_dict
+    wrapper = DatabaseWrapper({**given, "CONN_MAX_AGE": 60}, alias="persistent")
+    with pytest.raises(ImproperlyConfigured, match="conn_max_age"):
+        wrapper.connect()

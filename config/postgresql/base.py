@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base as django_backend
 
@@ -31,6 +32,12 @@ class DatabaseWrapper(django_backend.DatabaseWrapper):
             return Direct(self._open)
         with _lock:
             if self.alias not in self._connection_pools:
+                if self.settings_dict.get("CONN_MAX_AGE", 0) != 0:
+                    # Requests have threads of their own, which would take theirs along.
+                    raise ImproperlyConfigured(
+                        "Pooled connections go back after each request: leave conn_max_age out "
+                        "of DATABASE_URL."
+                    )
                 self._connection_pools[self.alias] = Pool(
                     self._open,
                     size=options["pool"]["max_size"],
