@@ -45,9 +45,10 @@ def login(request: HttpRequest, body: Login) -> dict[str, Any]:
     """A token for API clients. Pages use Django's login."""
     with login_limit.attempt(request, body.username):
         user = auth.authenticate(request, username=body.username, password=body.password)
-        agent = Agent.objects.active().select_related("user").filter(user=user).first()
+        agent = Agent.objects.active().filter(user=user).first()
         if user is None or agent is None:
             raise InvalidLogin
+        agent.user = user
     return {**tokens.issue(agent), "agent": agent_json(presence.arrive(agent))}
 
 

@@ -33,7 +33,16 @@ def stream_subject(agent: Agent) -> str:
 
 @transaction.atomic
 def issue(agent: Agent) -> dict[str, Any]:
-    """The first pair of a login: `{token, expires_in (seconds), refresh_token}`."""
+    """The first pair of a login: `{token, expires_in (seconds), refresh_token}`.
+
+    `agent.user` is as it was when its password was looked at, which takes a while on purpose.
+    Raises InvalidToken if it has another one since, or may not log in any more.
+    """
+    Agent.objects.select_for_update().filter(pk=agent.pk).first()
+    # Read after the wait for whoever is just ending the agent's tokens.
+    same = Agent.objects.active().filter(pk=agent.pk, user__password=agent.user.password)
+    if not same.exists():
+        raise InvalidToken
     AgentToken.objects.filter(expires_at__lte=timezone.now()).delete()
     return _pair(agent, tokens.new(), timezone.now() + FAMILY_LIFETIME)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 from pytest_django import Settings
@@ -92,6 +93,25 @@ def test_login_gives_tokens_and_makes_the_agent_available(carol: Agent) -> None:
         "agent": {"id": carol.user_id, "name": "Carol C."},
         "status": "online",
     }
+
+
+@pytest.mark.parametrize("change", [{"password": "another"}, {"is_active": False}])
+def test_what_changes_while_the_password_is_looked_at_counts(
+    change: Json, carol: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = auth.authenticate
+
+    def look_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        user = look(*args, **kwargs)
+        changed = get_user_model().objects.get(pk=carol.user_id)
+        for name, value in change.items():
+            setattr(changed, name, value)
+        changed.save()
+        return user
+
+    monkeypatch.setattr(auth, "authenticate", look_meanwhile)
+    error_of(log_in(), 401)
+    assert not AgentToken.objects.exists()
 
 
 @pytest.mark.parametrize(
