@@ -47,7 +47,7 @@ def anyone_available() -> bool:
 @transaction.atomic
 def choose(agent: Agent, status: str) -> Agent:
     """The agent says how it is."""
-    locked = Agent.objects.select_for_update().select_related("user").get(pk=agent.pk)
+    locked = _lock(agent)
     locked.seen_at = timezone.now()
     locked.status_chosen = True
     _become(locked, status)
@@ -69,11 +69,17 @@ def arrive(agent: Agent) -> Agent:
 
 @transaction.atomic
 def _arrive(agent: Agent) -> Agent:
-    locked = Agent.objects.select_for_update().select_related("user").get(pk=agent.pk)
+    locked = _lock(agent)
     locked.seen_at = timezone.now()
     back = locked.status == PresenceStatus.OFFLINE and not locked.status_chosen
     _become(locked, PresenceStatus.ONLINE if back else locked.status)
     return locked
+
+
+def _lock(agent: Agent) -> Agent:
+    # Not the user: whoever changes one locks the agent after it.
+    locking = Agent.objects.select_for_update(of=("self",))
+    return locking.select_related("user").get(pk=agent.pk)
 
 
 @transaction.atomic

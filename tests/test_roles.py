@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from pytest_django import Settings
 
-from agent_workbench import accounts, tokens
-from agent_workbench.models import Agent, Role
+from agent_workbench import accounts, presence, tokens
+from agent_workbench.models import Agent, PresenceStatus, Role
 from sse.targets import CONTROL
 from tests.in_process import Api, browser, events_of
 
@@ -212,3 +212,22 @@ def test_profile_stays_its_users(chief: Agent, carol: Agent) -> None:
     carol.delete()
     site_of(chief).post(f"/admin/agent_workbench/agent/{chief.pk}/change/", form)
     assert Agent.objects.get(pk=chief.pk).user_id == chief.user_id
+
+
+@pytest.mark.vendor("postgresql")
+@pytest.mark.django_db(transaction=True)
+def test_presence_does_not_wait_for_a_user_who_is_being_changed(carol: Agent) -> None:
+    """Whoever changes a user locks the agent next: two who wait for each other."""
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM auth_user WHERE id = %s FOR UPDATE", [carol.user_id])
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '500ms'")
+        assert presence.arrive(carol).status == PresenceStatus.ONLINE
+        assert presence.choose(carol, "busy").status == PresenceStatus.BUSY
+    finally:
+        other.rollback()
+        other.close()
+        connection.close()
