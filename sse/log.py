@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from sse import cursors
@@ -125,27 +126,49 @@ def renew(target: str, epoch: str, before: int | None) -> Position:
 
 
 def renew_all() -> int:
-    """Give every target another epoch; how many there are. In small transactions."""
-    epoch = {
-        "postgresql": "left(replace(gen_random_uuid()::text, '-', ''), 16)",
-        "sqlite": "lower(hex(randomblob(8)))",
-    }[connection.vendor]
+    """Give every target another epoch; how many there are. In small transactions, of which none
+    waits for a target's lock while it holds another's: writers take theirs in an order of their
+    own."""
     total, last = 0, 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT max(id), count(*) FROM (SELECT id FROM sse_target WHERE id > %s "
-                "ORDER BY id LIMIT %s) AS few",
+                "SELECT id FROM sse_target WHERE id > %s ORDER BY id LIMIT %s",
                 [last, _RENEWED_AT_ONCE],
             )
-            end, count = cursor.fetchone()
-            if not count:
+            few = [target_id for (target_id,) in cursor.fetchall()]
+            if not few:
                 return total
+            _renew_some(cursor, few)
+        total, last = total + len(few), few[-1]
+
+
+def _renew_some(cursor: CursorWrapper, target_ids: list[int]) -> None:
+    marks = ",".join(["%s"] * len(target_ids))
+    if connection.vendor == "sqlite":
+        cursor.execute(
+            f"UPDATE sse_target SET epoch = lower(hex(randomblob(8))) WHERE id IN ({marks})",  # noqa: S608
+            target_ids,
+        )
+        return
+    epoch = "left(replace(gen_random_uuid()::text, '-', ''), 16)"
+    cursor.execute(
+        f"""
+        WITH free AS (
+            SELECT id FROM sse_target WHERE id IN ({marks}) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE sse_target SET epoch = {epoch} FROM free WHERE sse_target.id = free.id
+        RETURNING sse_target.id
+        """,  # noqa: S608 - our own text
+        target_ids,
+    )
+    renewed = {target_id for (target_id,) in cursor.fetchall()}
+    for target_id in target_ids:
+        if target_id not in renewed:
             cursor.execute(
-                f"UPDATE sse_target SET epoch = {epoch} WHERE id > %s AND id <= %s",  # noqa: S608
-                [last, end],
+                f"UPDATE sse_target SET epoch = {epoch} WHERE id = %s",  # noqa: S608
+                [target_id],
             )
-        total, last = total + count, end
 
 
 def current_cursor(*targets: str) -> str:

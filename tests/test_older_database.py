@@ -3,11 +3,14 @@
 import asyncio
 import io
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection, transaction
 
 from sse import enqueue_sse_message, enqueue_sse_message_sync, log
 from sse import hub as hub_module
@@ -184,3 +187,36 @@ def test_an_epoch_is_renewed_once_and_only_where_the_log_ends_before() -> None:
     renewed = log.renew("a", at.epoch, 4)
     assert (renewed.epoch != at.epoch, renewed.seq) == (True, 3)
     assert log.renew("a", at.epoch, 4) == renewed
+
+
+@pytest.mark.vendor("postgresql")
+def test_writers_are_not_in_the_way_of_renewing_all_nor_it_in_theirs() -> None:
+    """A verb writes to its session's target first, and then to the older one of all agents."""
+    before = [log.append("all agents", "{}").epoch, log.append("session", "{}").epoch]
+
+    def renew() -> int:
+        try:
+            return log.renew_all()
+        finally:
+            connection.close()
+
+    def is_waited_for() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks "
+                "WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
+            )
+            return bool(cursor.fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            log.append("session", "{}")
+            renewing = pool.submit(renew)
+            while not is_waited_for():
+                assert not renewing.done()
+                time.sleep(0.01)
+            log.append("all agents", "{}")
+        assert renewing.result() == Target.objects.count()
+    after = [log.position("all agents"), log.position("session")]
+    assert [at.seq for at in after] == [2, 2]
+    assert not {at.epoch for at in after} & set(before)
