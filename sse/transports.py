@@ -181,8 +181,14 @@ class UvicornTransport(Transport):
         return size
 
     def lingers(self) -> bool:
-        # With nothing pending, too: TLS waits for the client's goodbye.
-        return self._protocol is not None and self._protocol in self._protocol.connections
+        # With nothing pending, too: TLS waits for the client's goodbye. But a connection that
+        # is kept may carry another request by now, which has to be answered.
+        protocol = self._protocol
+        return (
+            protocol is not None
+            and protocol.cycle is self._cycle
+            and protocol in protocol.connections
+        )
 
     def abort(self) -> None:
         self._cycle.transport.abort()

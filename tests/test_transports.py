@@ -190,6 +190,18 @@ def test_tls_connection_that_is_closed_for_good_is_asked_nothing() -> None:
     transport.abort()
 
 
+def test_connection_that_carries_another_request_by_now_is_not_lingering() -> None:
+    cycle: Any = object.__new__(RequestResponseCycle)
+    protocol = SimpleNamespace(cycle=cycle, connections=[])
+    protocol.connections.append(protocol)
+    cycle.transport = SimpleNamespace(get_protocol=lambda: protocol)
+
+    transport = behind(cycle.send)
+    assert transport.lingers()
+    protocol.cycle = object.__new__(RequestResponseCycle)
+    assert not transport.lingers()
+
+
 class OtherChannel(HTTPChannel):
     """As that of HTTP/2."""
 
