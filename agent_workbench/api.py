@@ -158,11 +158,13 @@ def older_messages(
     limit: Limit = 50,
 ) -> dict[str, Any]:
     """Messages before one, in the thread's order. `next`, as `cursor`, gives the page above."""
-    return states.older_messages(
+    page = states.older_messages(
         _followed(request, session_name),
         before=cursor if cursor is not None else before,
         limit=limit,
     )
+    _followed(request, session_name)
+    return page
 
 
 @router.post(
@@ -231,6 +233,7 @@ def agent_json(agent: Agent) -> dict[str, Any]:
 
 
 def _followed(request: HttpRequest, session_name: str) -> ChatSession:
+    """Asked once more after reading: another agent may have taken it meanwhile."""
     session = ChatSession.objects.filter(name=session_name).first()
     if session is None:
         raise SessionNotFound
@@ -240,4 +243,6 @@ def _followed(request: HttpRequest, session_name: str) -> ChatSession:
 
 def _state(request: HttpRequest, session_name: str) -> dict[str, Any]:
     _followed(request, session_name)
-    return states.state(session_name, access.internal_target(session_name))
+    state = states.state(session_name, access.internal_target(session_name))
+    _followed(request, session_name)
+    return state

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from agent_workbench import accounts
 from agent_workbench import tokens as agent_tokens
 from agent_workbench.models import Agent, AgentToken
-from ai_chatbot import events
+from ai_chatbot import events, states
 from ai_chatbot.models import ChatSession
 from sse import log
 from sse.models import Target
@@ -929,3 +929,24 @@ def test_each_service_serves_its_own_product(services: Services) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
         assert http.get(f"{chatbot.base_url}/workbench/").status_code == 404
         assert http.post(f"{chatbot.base_url}/api/sessions", json={}).status_code == 201
+
+
+@pytest.mark.parametrize(("reader", "path"), [("state", ""), ("older_messages", "/messages")])
+def test_what_another_agent_takes_while_it_is_read_is_not_shown(
+    reader: str,
+    path: str,
+    alice: Colleague,
+    bob: Colleague,
+    visitor: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, taken = getattr(states, reader), []
+
+    def read_too_late(*args: Any, **kwargs: Any) -> Any:
+        if not taken:
+            taken.append(True)
+            assert alice.post(TAKEN.format(visitor.session)).status_code == 200
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(states, reader, read_too_late)
+    error_of(bob.get(f"/sessions/{visitor.session}{path}"), 403, "NOT_ASSIGNED")
