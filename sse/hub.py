@@ -64,6 +64,8 @@ TICK_SECONDS = 0.1
 CHECK_SECONDS = 4.0
 HEARTBEAT_SECONDS = 5.0
 PEERS_SECONDS = 1.0
+# A check compares one by one what contradicts the log. The next one goes on.
+LOOKS_SECONDS = 10.0
 PRUNE_SECONDS = 600.0
 TOPIC_KEPT_SECONDS = 15.0
 # A missing predecessor usually comes right behind; only then is the log asked.
@@ -838,12 +840,17 @@ class Hub:
                     behind.append(topic)
         await self._fill_many(behind)
         failure: Error | None = None
+        until = time.monotonic() + LOOKS_SECONDS
+        # So that a few that take long are not the first each time.
+        random.shuffle(strange)
         for topic in strange:
             try:
                 await self.look(topic)
             except Error as error:
                 # Its row may be locked; the others' are not.
                 failure = error
+            if time.monotonic() >= until:
+                break
         if failure is not None:
             raise failure
 

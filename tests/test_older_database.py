@@ -189,6 +189,28 @@ def test_an_epoch_is_renewed_once_and_only_where_the_log_ends_before() -> None:
     assert log.renew("a", at.epoch, 4) == renewed
 
 
+@pytest.mark.usefixtures("check_never")
+def test_a_check_goes_on_where_the_one_before_ran_out_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of targets, or rows that are locked, would keep one for minutes."""
+    monkeypatch.setattr(hub_module, "LOOKS_SECONDS", 0.0, raising=False)
+
+    async def scene() -> None:
+        async with (
+            serving_hub() as hub,
+            OpenedStream("a"),
+            OpenedStream("b"),
+            OpenedStream("c"),
+        ):
+            hub.topics["a"].doubted = hub.topics["b"].doubted = hub.topics["c"].doubted = True
+            for left in (2, 1, 0):
+                await hub._check_positions()
+                assert sum(topic.doubted for topic in hub.topics.values()) == left
+
+    asyncio.run(scene())
+
+
 @pytest.mark.vendor("postgresql")
 def test_writers_are_not_in_the_way_of_renewing_all_nor_it_in_theirs() -> None:
     """A verb writes to its session's target first, and then to the older one of all agents."""
