@@ -149,7 +149,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # waits for its turn (timeout) instead of failing in the middle. WAL: readers never wait.
     _database.setdefault("OPTIONS", {}).update(
         transaction_mode="IMMEDIATE",
-        timeout=DATABASE_LOCK_SECONDS,
+        # Of itself SQLite would not wait at all, and fail whenever two write.
+        timeout=DATABASE_LOCK_SECONDS or 5.0,
         init_command=(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000; "
             # Who commits when the WAL has so many pages waits for the disk: 16 MB, not 4.

@@ -1,5 +1,9 @@
 """Settings that cannot work are named by `manage.py check`, with what to do about it."""
 
+import os
+import subprocess
+import sys
+from ast import literal_eval
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.harness.databases import CommandFailed, Database
+from tests.harness.environment import ROOT
 
 pytestmark = pytest.mark.database_independent
 
@@ -139,3 +144,15 @@ def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None
 def test_number_that_is_none_is_named_too(database: Database, name: str) -> None:
     with pytest.raises(CommandFailed, match=f"{name} is set to what it cannot be"):
         database.manage("check", **{name: "soon"})
+
+
+def test_sqlite_waits_for_a_writer_also_without_a_bound_of_ours() -> None:
+    program = "from config import settings as s; print(s.DATABASES['default']['OPTIONS'])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": "sqlite://:memory:", "DATABASE_LOCK_SECONDS": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert literal_eval(ran.stdout.decode())["timeout"] > 0
