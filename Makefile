@@ -131,7 +131,7 @@ lint: install-dev
 bench: install-dev
 	$(PY) -m tests.bench $(ARGS)
 
-UV_COMPILE = $(PY) -m uv pip compile --quiet --no-emit-index-url --no-emit-find-links --generate-hashes --python-version 3.11
+UV_COMPILE = $(PY) -m uv pip compile --quiet --no-emit-index-url --no-emit-find-links --generate-hashes --no-strip-extras --python-version 3.11
 lock: $(PY)
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
 	$(UV_COMPILE) requirements.in -o requirements.txt

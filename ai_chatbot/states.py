@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ai_chatbot import events, turns, waiting
+from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.models import ChatSession
 from sse import log
 
@@ -14,11 +15,14 @@ MESSAGES_SHOWN = 50
 def state(session_name: str, *targets: str) -> dict[str, Any]:
     """The session's state; a stream opened with its `cursor` misses nothing after it.
 
-    `targets`: what else that stream reads.
+    `targets`: what else that stream reads. Raises SessionNotFound.
     """
     # Before everything else: what happens while we read is then sent again, not lost.
     cursor = log.current_cursor(session_name, *targets)
-    session = ChatSession.objects.get(name=session_name)
+    session = ChatSession.objects.filter(name=session_name).first()
+    if session is None:
+        # Deleted since its token was looked at.
+        raise SessionNotFound
     latest = list(session.messages.order_by("-pk")[:MESSAGES_SHOWN])
     return {
         "session_name": session.name,
