@@ -23,6 +23,8 @@ _KINDS = {
     "57014": "busy",
     "40001": "busy",
     "40P01": "busy",
+    # A mistake of ours, such as SQL that it does not understand.
+    1: "",
     5: "busy",
     6: "busy",
     8: "read-only",
@@ -38,7 +40,7 @@ def kind(error: BaseException | None) -> str:
     cause = error.__cause__
     code = getattr(cause, "sqlite_errorcode", None)
     known = _KINDS.get(getattr(cause, "sqlstate", None) if code is None else code & 0xFF)
-    if known:
+    if known is not None:
         return known
     return "away" if isinstance(error, (OperationalError, InterfaceError)) else ""
 

@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, connection, transaction
 from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
+from sse import outages
 from tests.harness.services import Service, Services
 from tests.in_process import Api, Colleague, Visitor, error_of, make_agent
 
@@ -484,3 +486,11 @@ def test_cookie_that_the_database_cannot_hold_is_no_error_of_pages(
     """A quoted cookie may spell any character; PostgreSQL takes no NUL."""
     answer = client.get(path, HTTP_COOKIE=r'support_session="\000aaaaaaaaaaaa"')
     assert answer.status_code < 500
+
+
+@pytest.mark.django_db
+def test_mistake_in_sql_is_not_held_to_be_an_outage() -> None:
+    """To SQLite it is an operational error, as a missing file is."""
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+        connection.cursor().execute("SELECT nothing FROM nowhere")
+    assert outages.kind(caught.value) == ""
