@@ -57,7 +57,6 @@ LIBRARIES = (
     "redis.asyncio",
     "pydantic",
     "psycopg",
-    "psycopg_pool",
     "prometheus_client",
     "whitenoise.middleware",
     "environ",
