@@ -137,13 +137,36 @@ def database_deadline(**_: Any) -> list[CheckMessage]:
 def openai_key(**_: Any) -> list[CheckMessage]:
     if settings.AI_BACKEND != "openai" or settings.OPENAI_API_KEY:
         return []
-    if urlsplit(settings.OPENAI_BASE_URL).hostname != "api.openai.com":
+    try:
+        if urlsplit(settings.OPENAI_BASE_URL).hostname != "api.openai.com":
+            return []
+    except ValueError:
+        # openai_address says so.
         return []
     return [
         Warning(
             "AI_BACKEND is openai without an OPENAI_API_KEY: every answer would be refused.",
             hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL to a server that needs none.",
             id="config.W001",
+        )
+    ]
+
+
+def openai_address(**_: Any) -> list[CheckMessage]:
+    if settings.AI_BACKEND != "openai":
+        return []
+    try:
+        parts = urlsplit(settings.OPENAI_BASE_URL)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return []
+    except ValueError:
+        # Of an address in brackets, or a port.
+        pass
+    return [
+        Error(
+            f"OPENAI_BASE_URL is {settings.OPENAI_BASE_URL!r}, which is no server's address.",
+            hint="Write it like https://api.openai.com/v1 or http://127.0.0.1:8080/v1.",
+            id="config.E010",
         )
     ]
 
@@ -192,4 +215,5 @@ ALL = (
     database_deadline,
     answers,
     openai_key,
+    openai_address,
 )

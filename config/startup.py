@@ -29,8 +29,11 @@ def _database() -> str:
 def _ai() -> str:
     if settings.AI_BACKEND != "openai":
         return str(settings.AI_BACKEND)
-    parts = urlsplit(settings.OPENAI_BASE_URL)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        parts = urlsplit(settings.OPENAI_BASE_URL)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"openai {settings.OPENAI_MODEL} at no address"
     return f"openai {settings.OPENAI_MODEL} at {parts.hostname}{port}"
 
 

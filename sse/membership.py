@@ -16,6 +16,13 @@ from typing import Any
 
 Message = dict[str, Any]
 
+# Of channels_redis' pub/sub layer, beyond what a layer promises.
+_PARTS = {
+    "RedisPubSubChannelLayer": ("_get_layer",),
+    "RedisPubSubLoopLayer": ("_get_shard", "_get_group_channel_name"),
+    "RedisSingleShardConnection": ("flush", "_ensure_redis", "_ensure_receiver"),
+}
+
 # The part of its life after which a membership that expires is renewed.
 RENEWED_AFTER = 0.25
 
@@ -127,10 +134,17 @@ class Membership:
 
 
 def _pubsub(layer: Any) -> Any:
-    """channels_redis' pub/sub layer of this loop, if it is one."""
+    """channels_redis' pub/sub layer of this loop, if it is one and has the parts used here.
+
+    Any other is joined by what all layers have, and its connections are its own affair.
+    """
     module = sys.modules.get("channels_redis.pubsub")
     if module is None or not isinstance(layer, module.RedisPubSubChannelLayer):
         return None
+    for owner, parts in _PARTS.items():
+        kind = getattr(module, owner, None)
+        if not all(hasattr(kind, part) for part in parts):
+            return None
     return layer._get_layer()
 
 

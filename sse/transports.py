@@ -30,6 +30,10 @@ TESTED_VERSIONS = {
     "uvicorn": ("0.54.",),
 }
 
+# What is read of Twisted's connections. Without them, too, a connection is unknown.
+_SOCKET_PARTS = ("socket", "dataBuffer", "offset", "_tempDataLen")
+_TLS_PARTS = ("_aggregator", "_appSendBuffer")
+
 # Linux: how long sent bytes may stay unacknowledged before the connection is given up.
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -244,6 +248,13 @@ def _daphnes(request: Any) -> Transport:
         # Such as a stream of HTTP/2.
         return Transport()
     connection = channel.transport
+    below = connection
+    if _is_a(connection, "twisted.protocols.tls", "BufferingTLSTransport"):
+        below = connection.transport
+        if not _has(connection, *_TLS_PARTS):
+            return Transport()
+    if not _has(below, *_SOCKET_PARTS):
+        return Transport()
     if _is_a(connection, "twisted.internet.tcp", "Server"):
         # startTLS makes a connection a TLS one without changing its type.
         if connection.TLS:
@@ -253,10 +264,13 @@ def _daphnes(request: Any) -> Transport:
         return DaphneTransport(request)
     if _is_a(connection, "twisted.internet.unix", "Server"):
         return DaphneTransport(request)
-    tls = _is_a(connection, "twisted.protocols.tls", "BufferingTLSTransport")
-    if tls and _is_a(connection.transport, "twisted.internet.tcp", "Server"):
+    if below is not connection and _is_a(below, "twisted.internet.tcp", "Server"):
         return DaphneTlsTransport(request)
     return Transport()
+
+
+def _has(thing: Any, *parts: str) -> bool:
+    return all(hasattr(thing, part) for part in parts)
 
 
 def _is_a(thing: Any, module: str, name: str) -> bool:

@@ -90,6 +90,17 @@ def test_setting_that_works_is_not_named(settings: Settings, name: str, value: A
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["", "api.openai.com/v1", "ftp://x/v1", "http://:80", "http://x:port/v1", "http://[x"],
+)
+def test_openai_address_must_be_one(settings: Settings, url: str) -> None:
+    settings.AI_BACKEND, settings.OPENAI_BASE_URL = "openai", url
+    assert url in found()["config.E010"].msg
+    settings.OPENAI_BASE_URL = "http://127.0.0.1:8080/v1"
+    assert "config.E010" not in found()
+
+
+@pytest.mark.parametrize(
     ("url", "key", "warned"),
     [
         ("https://api.openai.com/v1", "", True),

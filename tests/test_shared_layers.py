@@ -10,7 +10,7 @@ import pytest
 from channels.layers import get_channel_layer
 from pytest_django import Settings
 
-from sse import enqueue_sse_message
+from sse import enqueue_sse_message, membership
 from sse import hub as hub_module
 from sse.hub import Hub
 from tests.harness.redis import RedisServer
@@ -66,11 +66,26 @@ async def passes_by_the_layer(stream: OpenedStream, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "outage"), [(PUBSUB, "killed"), (PUBSUB, "frozen"), (CORE, "frozen")]
+    ("backend", "outage", "known"),
+    [
+        (PUBSUB, "killed", True),
+        (PUBSUB, "killed", False),
+        (PUBSUB, "frozen", True),
+        (CORE, "frozen", True),
+    ],
 )
 def test_another_consumer_keeps_its_place_when_the_hub_joins(
-    backend: str, outage: str, redis_server: RedisServer, settings: Settings
+    backend: str,
+    outage: str,
+    known: bool,
+    redis_server: RedisServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also when the layer is of a version whose insides are `known` no more."""
+    if not known:
+        parts = {"RedisPubSubLoopLayer": ("a_part_of_another_version",)}
+        monkeypatch.setattr(membership, "_PARTS", parts)
     settings.USE_REDIS_SSE = True
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": backend, "CONFIG": {"hosts": [redis_server.url]}}

@@ -150,6 +150,7 @@ def sending(connection: object, *, channel: Any = None) -> Any:
 def connection(made: type = TcpConnection, *, tls: bool = False) -> Any:
     found = object.__new__(made)
     found.TLS = tls
+    found.socket, found.dataBuffer, found.offset, found._tempDataLen = None, b"", 0, 0
     return found
 
 
@@ -224,6 +225,15 @@ def test_unknown_connection_is_left_to_its_server(send: Any) -> None:
     assert transport.pending() == 0
     transport.abort()
     transport.give_up_after(15)
+
+
+def test_connection_that_lacks_what_is_read_of_it_is_left_to_its_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send = sending(connection())
+    assert type(behind(send)) is not Transport
+    monkeypatch.setattr(transports, "_SOCKET_PARTS", ("socket", "a_part_of_another_version"))
+    assert type(behind(send)) is Transport
 
 
 def test_unknown_server_is_left_alone() -> None:
