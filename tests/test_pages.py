@@ -20,6 +20,7 @@ from tests.harness.environment import ROOT
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.tls import NO_TLS
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.database_independent
 
@@ -81,9 +82,12 @@ def bubble(page: Page, text: str) -> Locator:
 
 def session_of(page: Page) -> str:
     """The customer's session, once it has been begun."""
-    page.wait_for_function("Object.keys(localStorage).some(k => k.includes('-session:'))")
-    stored = page.evaluate(
-        "Object.entries(localStorage).find(([key]) => key.includes('-session:'))[1]"
+    # Not by wait_for_function: the page's Content-Security-Policy keeps it from looking twice.
+    stored = wait_until(
+        lambda: page.evaluate(
+            "Object.entries(localStorage).find(([key]) => key.includes('-session:'))?.[1]"
+        ),
+        what="a session in the page's memory",
     )
     name: str = json.loads(stored)["name"]
     return name

@@ -122,6 +122,8 @@ def test_requests_and_streams_do_not_wait_for_a_slow_redis(
         pair = chatbot, workbench = services.pair(slow.redis_url)
         for service in pair:
             service.wait_for_mode("redis")
+        # On a busy machine the way in may have taken two attempts.
+        before = [outages(service) for service in pair]
         agent, customer = clients.agent(workbench), clients.customer(chatbot)
         agent.take_over(customer.session)
         stream = customer.stream()
@@ -132,7 +134,7 @@ def test_requests_and_streams_do_not_wait_for_a_slow_redis(
             agent.send(customer.session, f"line {number}")
         sent = time.monotonic() - began
         stream.wait_for(expect.message("line 29"))
-        assert [outages(service) for service in pair] == [0, 0]
+        assert [outages(service) for service in pair] == before
 
     assert expect.contents(stream) == [f"line {number}" for number in range(30)]
     # There and back again for each would be six seconds.

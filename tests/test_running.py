@@ -36,7 +36,9 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(venv: Path, target: str, **ports: int) -> list[str]:
     named = [f"{name}={port}" for name, port in ports.items()]
-    return ["make", target, f"VENV={venv}", f"ENV_FILE={os.devnull}", *named]
+    # `make test` would have it say where it is.
+    alone = ["env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "-u", "MFLAGS"]
+    return [*alone, "make", target, f"VENV={venv}", f"ENV_FILE={os.devnull}", *named]
 
 
 @pytest.mark.parametrize(
