@@ -106,6 +106,10 @@ def thread(page: Page) -> list[list[str]]:
     return shown
 
 
+def said_by_customer(page: Page) -> list[str]:
+    return [text for role, _, text in thread(page) if role == "user"]
+
+
 def expect_same_threads(customer: Page, console: Page, length: int) -> None:
     """Nothing is being written or on its way, and both show the same."""
     stored = f'[data-testid="message"][data-state="stored"]:nth-child({length})'
@@ -337,7 +341,7 @@ def test_message_that_cannot_be_sent_is_kept_and_sent_once(
     def lose_the_answer(route: Route) -> None:
         """It arrives, but nobody hears that it did."""
         sent.append(json.loads(route.request.post_data or "{}")["client_id"])
-        if len(sent) == 2:
+        if len(sent) == 1:
             route.fetch()
         route.abort()
 
@@ -347,16 +351,55 @@ def test_message_that_cannot_be_sent_is_kept_and_sent_once(
     expect(bubble(customer, "say: first")).to_be_visible()
     write(customer, "say: second")
     write(customer, "say: third")
-    expect(customer.get_by_text("Not sent.")).to_have_count(2)
-    assert len(set(sent)) == 1
+    waiting = customer.get_by_text("Waiting for the connection…")
+    expect(waiting).to_have_count(2)
     expect(customer.get_by_test_id("link")).to_have_text("Reconnecting…")
+    customer.reload()
+    write(customer, "say: never")
+    # The second has arrived, as the state that is read says.
+    expect(waiting).to_have_count(2)
+    bubble(customer, "say: never").get_by_role("button", name="Discard").click()
+    expect(waiting).to_have_count(1)
+    assert len(set(sent)) == 1
+
+    customer.unroute_all()
+    expect(customer.get_by_text("third", exact=True)).to_be_visible()
+    expect(waiting).to_have_count(0)
+    assert said_by_customer(customer) == ["say: first", "say: second", "say: third"]
+
+
+def test_refused_message_lets_those_behind_it_go_on(pages: Pages, scripted: Service) -> None:
+    customer = open_chat(pages, scripted, "/chat/")
+    pages.allow("Failed to load resource")
+    away = True
+
+    def refuse(route: Route) -> None:
+        if "refused" in (route.request.post_data or ""):
+            route.fulfill(status=422, json={})
+        elif away:
+            route.fulfill(status=503, json={})
+        else:
+            route.continue_()
+
+    customer.route("**/messages", refuse)
+    write(customer, "refused")
+    expect(customer.get_by_text("Not sent.")).to_be_visible()
+    write(customer, "say: one")
+    expect(customer.get_by_text("Waiting for the connection…")).to_be_visible()
+    write(customer, "refused too")
+    write(customer, "say: two")
+    expect(customer.get_by_text("Waiting for the connection…")).to_have_count(3)
+
+    away = False
+    expect(customer.get_by_text("two", exact=True)).to_be_visible()
+    customer.reload()
+    expect(customer.get_by_text("Not sent.")).to_have_count(2)
+    expect(bubble(customer, "say: two")).to_be_visible()
+    assert said_by_customer(customer) == ["say: one", "say: two", "refused", "refused too"]
 
     customer.unroute_all()
     customer.get_by_role("button", name="Retry").first.click()
-    expect(customer.get_by_text("third", exact=True)).to_be_visible()
     expect(customer.get_by_text("Not sent.")).to_have_count(0)
-    said = [text for role, _, text in thread(customer) if role == "user"]
-    assert said == ["say: first", "say: second", "say: third"]
 
 
 def test_pages_find_their_way_back_after_a_crash(
@@ -375,6 +418,9 @@ def test_pages_find_their_way_back_after_a_crash(
     service.kill()
     expect(customer.get_by_test_id("link")).to_be_visible()
     expect(console.get_by_text("Reconnecting…")).to_be_visible()
+    for page in (customer, console):
+        write(page, "meanwhile")
+        expect(page.get_by_text("Waiting for the connection…")).to_be_visible()
     service.start()
     # Somebody else's conversation is there by the time this page is back.
     other = clients.customer(service)
@@ -385,7 +431,9 @@ def test_pages_find_their_way_back_after_a_crash(
     write(console, "So am I")
     expect(bubble(console, "I am back")).to_be_visible()
     expect(bubble(customer, "So am I")).to_be_visible()
-    assert thread(customer) == thread(console)
+    # in line, joined, and two of each
+    expect_same_threads(customer, console, 6)
+    assert said_by_customer(customer) == ["meanwhile", "I am back"]
     console.get_by_role("tab", name="Queue").click()
     expect(in_list(console, other.session)).to_be_visible()
 

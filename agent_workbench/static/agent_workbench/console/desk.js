@@ -257,6 +257,7 @@ export class Desk {
     this.#readLists();
     this.#read(this.state.selected, { fresh: true });
     this.#readProfile();
+    for (const outbox of this.outboxes.values()) outbox.wake();
   }
 
   async #readProfile() {

@@ -70,6 +70,8 @@ export function reduce(state, action) {
       return withThread(state, action.name, (t) => thread.withQueued(t, action.item));
     case "sent":
       return withThread(state, action.name, (t) => withMessage(t, action.message));
+    case "delayed":
+      return withThread(state, action.name, (t) => thread.withDelayed(t, action));
     case "unsent":
       return withThread(state, action.name, (t) => thread.withUnsent(t, action));
     case "discarded":

@@ -123,7 +123,7 @@ export class ThreadView {
     const { t } = this;
     const side = item.role === "system" ? "middle" : this.#isOurs(item) ? "right" : "left";
     element.className = `message message-${item.role} message-${side}`;
-    element.classList.toggle("message-pending", item.state === "sending");
+    element.classList.toggle("message-pending", ["sending", "delayed"].includes(item.state));
     element.classList.toggle("message-failed", item.state === "failed");
     element.dataset.role = item.role;
     element.dataset.state = item.state;
@@ -169,17 +169,20 @@ export class ThreadView {
   #foot(item) {
     const { t } = this;
     if (item.state === "sending") return [t("Sending…")];
+    const discard = () =>
+      el(
+        "button.link-button",
+        { type: "button", onclick: () => this.actions.discard(item.client_id) },
+        t("Discard"),
+      );
+    if (item.state === "delayed") return [el("span", {}, delayOf(item.problem, t)), discard()];
     if (item.state === "failed") {
       return [
         el("span.foot-problem", {}, problemOf(item.problem, t)),
         item.problem === "SESSION_CLOSED"
           ? null
           : el("button.link-button", { type: "button", onclick: this.actions.retry }, t("Retry")),
-        el(
-          "button.link-button",
-          { type: "button", onclick: () => this.actions.discard(item.client_id) },
-          t("Discard"),
-        ),
+        discard(),
       ].filter(Boolean);
     }
     if (item.state !== "stored") return [];
@@ -198,12 +201,15 @@ function problemOf(code, t) {
       return t("Not sent: the conversation is closed.");
     case "NOT_ASSIGNED":
       return t("Not sent: this conversation is not yours.");
-    case "TOO_MANY_REQUESTS":
-      return t("Not sent: too many messages at once.");
     default:
       return t("Not sent.");
   }
 }
+
+const delayOf = (code, t) =>
+  code === "TOO_MANY_REQUESTS"
+    ? t("Too many messages at once: waiting…")
+    : t("Waiting for the connection…");
 
 /** Stored messages, then the answer being written, then one's own on their way. One's own keep
  * their bubble when they are stored; a finished answer gets a new one, which is read out. */

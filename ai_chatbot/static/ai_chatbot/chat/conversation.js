@@ -34,10 +34,12 @@ export class Conversation {
     this.#readConfig();
     const session = this.memory.session;
     if (session) this.#adopt(session);
-    this.outbox.restore(this.memory.unsent);
-    this.memory.unsent = [];
+    const { session: former, items } = this.memory.unsent;
+    this.memory.unsent = { session: null, items: [] };
+    this.outbox.restore(items, { current: former === (session?.name ?? null) });
     addEventListener("pagehide", () => {
-      this.memory.unsent = this.outbox.unsent;
+      const name = this.state.session?.name ?? null;
+      this.memory.unsent = { session: name, items: this.outbox.unsent };
     });
     this.memory.onSessionElsewhere((other) => {
       if (other?.name === this.state.session?.name) return;
@@ -130,6 +132,7 @@ export class Conversation {
     this.stream = new Stream({
       address: (cursor) => this.api.events(session, cursor),
       prepare: () => this.#reread(session),
+      onConnected: () => this.outbox.wake(),
       onEvent: (event) => {
         this.dispatch({ type: "event", event });
         if (gapIn(this.state.thread)) this.#fillGap(session);

@@ -1,5 +1,5 @@
 /* What outlives a page: the session's name and token (all tabs, localStorage) and messages that
-   were not sent (this tab, sessionStorage). A browser that keeps nothing still chats. */
+   have not arrived (this tab, sessionStorage). A browser that keeps nothing still chats. */
 
 const SESSION = "support-chat-session";
 const UNSENT = "support-chat-unsent";
@@ -21,13 +21,14 @@ export class Memory {
     write(localOf, this.key(SESSION), session);
   }
 
+  /** {session, items}: the messages and the name of the session they were written in, or null. */
   get unsent() {
     const stored = read(tabOf, this.key(UNSENT));
-    return Array.isArray(stored) ? stored : [];
+    return { session: stored?.session ?? null, items: stored?.items ?? [] };
   }
 
-  set unsent(items) {
-    write(tabOf, this.key(UNSENT), items.length ? items : null);
+  set unsent({ session, items }) {
+    write(tabOf, this.key(UNSENT), items.length ? { session, items } : null);
   }
 
   /** The id of the last message the visitor has had before their eyes. */

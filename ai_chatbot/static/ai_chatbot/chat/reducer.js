@@ -45,6 +45,8 @@ export function reduce(state, action) {
       return { ...state, problem: null, thread: thread.withQueued(state.thread, action.item) };
     case "sent":
       return { ...state, thread: withMessage(state, action.message) };
+    case "delayed":
+      return { ...state, thread: thread.withDelayed(state.thread, action) };
     case "unsent":
       return { ...state, thread: thread.withUnsent(state.thread, action) };
     case "discarded":

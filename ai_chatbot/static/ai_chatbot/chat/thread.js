@@ -17,7 +17,7 @@ export const emptyThread = {
   ended: null,
   // The AI owes an answer and has not begun it.
   awaited: false,
-  // {client_id, content, state: "sending" | "failed", problem}
+  // {client_id, content, state: "sending" | "delayed" | "failed", problem}
   outbox: [],
 };
 
@@ -90,9 +90,13 @@ export function withQueued(thread, { client_id, content }) {
   return change(thread, client_id, { client_id, content, state: "sending", problem: null });
 }
 
+/** `problem`: what it waits for; null: it waits no longer. */
+export function withDelayed(thread, { client_id, problem }) {
+  return progress(thread, client_id, { state: problem ? "delayed" : "sending", problem });
+}
+
 export function withUnsent(thread, { client_id, problem }) {
-  const item = thread.outbox.find((other) => other.client_id === client_id);
-  return item ? change(thread, client_id, { ...item, state: "failed", problem }) : thread;
+  return progress(thread, client_id, { state: "failed", problem });
 }
 
 export function withDiscarded(thread, { client_id }) {
@@ -100,6 +104,12 @@ export function withDiscarded(thread, { client_id }) {
 }
 
 export const characters = (text) => [...text].length;
+
+/** One that has arrived by another way is left alone. */
+function progress(thread, id, changes) {
+  const item = thread.outbox.find((other) => other.client_id === id);
+  return item ? change(thread, id, { ...item, ...changes }) : thread;
+}
 
 function change(thread, id, item) {
   const at = thread.outbox.findIndex((other) => other.client_id === id);
