@@ -234,6 +234,18 @@ def test_conversation_on_a_phone_by_keyboard_alone(pages: Pages, shop: Service) 
     expect(customer.get_by_role("button", name="End chat").last).to_be_focused()
     customer.keyboard.press("Enter")
     expect(customer.get_by_role("button", name="Start a new conversation")).to_be_focused()
+    customer.keyboard.press("Enter")
+    expect(customer.get_by_label("Write a message")).to_be_focused()
+
+    open_console(pages, shop)  # an agent to wait for
+    tab_to(customer, "Talk to a person")
+    customer.keyboard.press("Enter")
+    expect(customer.get_by_test_id("queue")).to_be_visible()
+    expect(customer.get_by_label("Write a message")).to_be_focused()
+    tab_to(customer, "Leave the line")
+    customer.keyboard.press("Enter")
+    expect(customer.get_by_test_id("queue")).to_be_hidden()
+    expect(customer.get_by_label("Write a message")).to_be_focused()
     assert_no_sideways_scrolling(customer)
 
 

@@ -69,7 +69,7 @@ export class ChatView {
     this.place = el("p.banner-text", { role: "status", "data-testid": "queue" });
     this.leave = el(
       "button.small-button",
-      { type: "button", onclick: () => conversation.leaveLine() },
+      { type: "button", onclick: () => this.#leave() },
       t("Leave the line"),
     );
     this.queue = el("div.banner", { hidden: true }, this.place, this.leave);
@@ -107,7 +107,7 @@ export class ChatView {
 
     this.person = el(
       "button.small-button",
-      { type: "button", onclick: () => conversation.escalate() },
+      { type: "button", onclick: () => this.#escalate() },
       t("Talk to a person"),
     );
     this.stop = el(
@@ -178,6 +178,8 @@ export class ChatView {
 
   #update(state) {
     const { t } = this;
+    const buttons = [this.leave, this.person, this.stop, this.anew];
+    const focused = buttons.find((button) => button.matches(":focus"));
     const { status, session, thread, config, busy } = state;
     if (session?.name !== this.session) {
       this.session = session?.name;
@@ -213,9 +215,7 @@ export class ChatView {
       status === "after_hours_email" ? t("Ask for a person again") : t("Talk to a person"),
     );
     this.person.disabled = busy === "escalate";
-    const focused = this.stop.matches(":focus");
     show(this.stop, writing && status === "bot_active");
-    if (focused && this.stop.hidden) this.composer.focus();
 
     show(this.composer.element, open);
     this.composer.limit = config?.message_max_characters ?? this.composer.limit;
@@ -225,6 +225,7 @@ export class ChatView {
       this.#confirm(false);
       this.anew.focus();
     }
+    if (focused && !focused.checkVisibility()) this.focus();
   }
 
   #placeText(queue) {
@@ -262,6 +263,16 @@ export class ChatView {
     );
   }
 
+  #escalate() {
+    this.conversation.escalate();
+    this.composer.focus();
+  }
+
+  #leave() {
+    this.conversation.leaveLine();
+    this.composer.focus();
+  }
+
   #stop() {
     this.conversation.stopReply();
     this.composer.focus();
@@ -274,7 +285,8 @@ export class ChatView {
 
   #startAnew() {
     this.conversation.startAnew();
-    this.composer.focus();
+    // The field is there once the new state is shown.
+    queueMicrotask(() => this.composer.focus());
   }
 
   #confirm(asking) {
