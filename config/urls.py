@@ -16,5 +16,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
 ]
 if settings.SERVES_CHATBOT:
     urlpatterns.append(path("", include("ai_chatbot.urls")))
+else:
+    # The admin's "View site", and whoever types no more than the host.
+    urlpatterns.append(path("", RedirectView.as_view(pattern_name="workbench")))
 if settings.SERVES_WORKBENCH:
     urlpatterns.append(path("workbench/", include("agent_workbench.urls")))

@@ -392,6 +392,15 @@ def test_settings_are_safe_unless_told_otherwise() -> None:
     }
 
 
+def test_workbench_alone_leads_from_its_root_to_the_console() -> None:
+    script = (
+        "import django; django.setup(); from django.test import Client\n"
+        "print(Client(headers={'host': 'localhost'}).get('/', secure=True).headers['Location'])"
+    )
+    done = run("-c", script, SERVICE="agent_workbench", DATABASE_URL="sqlite://:memory:")
+    assert done.stdout.split() == ["/workbench/"], done.stderr
+
+
 def test_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text("SECRET_KEY=from-the-file\nSERVICE=ai_chatbot\nAI_BACKEND=openai\n")
