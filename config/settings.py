@@ -18,11 +18,22 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 class Environment(environ.Env):  # type: ignore[misc] # has no types
     """Names the setting whose value cannot be read."""
 
+    # The empty one turns off what is on by default, too.
+    BOOLEAN_FALSE_STRINGS = ("false", "off", "n", "no", "0", "")
+
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().get_value(var, *args, **kwargs)
         except ValueError as error:
             raise ImproperlyConfigured(f"{var} is set to what it cannot be: {error}") from error
+
+    @classmethod
+    def parse_value(cls, value: Any, cast: Any) -> Any:
+        """What is neither true nor false would count as false."""
+        known = (*cls.BOOLEAN_TRUE_STRINGS, *cls.BOOLEAN_FALSE_STRINGS)
+        if cast is bool and value.strip().lower() not in known:
+            raise ValueError(f"{value!r} is neither true nor false")
+        return super().parse_value(value, cast)
 
 
 env = Environment()

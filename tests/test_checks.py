@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
+from config.settings import Environment
 from tests.harness.databases import CommandFailed, Database
 from tests.harness.environment import ROOT
 
@@ -155,6 +156,21 @@ def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None
 def test_number_that_is_none_is_named_too(database: Database, name: str) -> None:
     with pytest.raises(CommandFailed, match=f"{name} is set to what it cannot be"):
         database.manage("check", **{name: "soon"})
+
+
+def test_switch_that_is_neither_on_nor_off_is_named(database: Database) -> None:
+    with pytest.raises(CommandFailed, match="DEBUG is set to what it cannot be: 'maybe'"):
+        database.manage("check", DEBUG="maybe")
+
+
+@pytest.mark.parametrize("text", ["true", "On", "YES", "1", " true "])
+def test_switch_is_on(text: str) -> None:
+    assert Environment.parse_value(text, bool) is True
+
+
+@pytest.mark.parametrize("text", ["false", "Off", "NO", "0", ""])
+def test_switch_is_off(text: str) -> None:
+    assert Environment.parse_value(text, bool) is False
 
 
 def test_sqlite_waits_for_a_writer_also_without_a_bound_of_ours() -> None:
