@@ -40,7 +40,7 @@ if not settings.SERVES_CHATBOT:
 # What is no stream is Django's. (An ASGI application stands where Django expects a view.)
 streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
 
-startup.warn_of_unread_names()
+startup.warn_of_unread()
 
 
 async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:

@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from ai_chatbot import hours
 from ai_chatbot.texts import REPLY_CHARACTERS
-from config.env_file import unread_names
+from config.env_file import unread_lines, unread_names
 
 # Nobody waits for an answer longer than this.
 AI_MOST_SECONDS = 3600
@@ -191,15 +191,24 @@ def answers(**_: Any) -> list[CheckMessage]:
 
 
 def env_file(**_: Any) -> list[CheckMessage]:
+    warnings: list[CheckMessage] = [
+        Warning(
+            f"{settings.ENV_FILE}, line {number}: not read, no NAME=value.",
+            hint="A setting is NAME=value, without a space before or after the name.",
+            id="config.W003",
+        )
+        for number in unread_lines()
+    ]
     names = unread_names()
     if not names:
-        return []
+        return warnings
     return [
+        *warnings,
         Warning(
             f"{settings.ENV_FILE} has what no setting reads: {', '.join(names)}.",
             hint="All settings are in .env.example.",
             id="config.W002",
-        )
+        ),
     ]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+# As django-environ reads a line.
+_READ = re.compile(r"(?:export )?[A-Za-z_0-9]+=")
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", re.MULTILINE)
 _DOCUMENTED = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 # Read by others who may be given the same file: make, commands, the servers, libpq, Python.
@@ -35,6 +37,20 @@ def unread_names() -> list[str]:
         _with_neighbour(name, known)
         for name in written
         if name not in known | _OTHERS and not name.startswith(_OTHERS_PREFIXES)
+    ]
+
+
+def unread_lines() -> list[int]:
+    """Numbers of the lines in the .env file that are no NAME=value, a space at a wrong place
+    included. What stands there may be secret."""
+    file = Path(settings.ENV_FILE)
+    if not file.is_file():
+        return []
+    lines = file.read_text("utf-8", errors="replace").splitlines()
+    return [
+        number
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#") and not _READ.match(line)
     ]
 
 

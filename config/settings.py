@@ -1,6 +1,7 @@
 """The one place that reads the environment. Every name is documented in .env.example."""
 
 import hashlib
+import logging
 import sys
 import tomllib
 import warnings
@@ -38,6 +39,8 @@ class Environment(environ.Env):  # type: ignore[misc] # has no types
 
 env = Environment()
 ENV_FILE: str = env.path("ENV_FILE", default=str(BASE_DIR / ".env"))()
+# It would be said without the file's name and with what may be secret; see config.env_file.
+logging.getLogger("environ.environ").addFilter(lambda record: record.msg != "Invalid line: %s")
 env.read_env(ENV_FILE)
 
 # --- What this process is ---------------------------------------------------------------

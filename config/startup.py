@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection
 
-from config.env_file import unread_names
+from config.env_file import unread_lines, unread_names
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,10 @@ def _ai() -> str:
     return f"openai {settings.OPENAI_MODEL} at {parts.hostname}{port}"
 
 
-def warn_of_unread_names() -> None:
+def warn_of_unread() -> None:
+    """What stands in the .env file for nothing."""
+    for number in unread_lines():
+        logger.warning("%s, line %d: not read, no NAME=value", settings.ENV_FILE, number)
     names = unread_names()
     if names:
         logger.warning("%s has what no setting reads: %s", settings.ENV_FILE, ", ".join(names))

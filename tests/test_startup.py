@@ -30,7 +30,9 @@ def test_log_says_once_in_which_mode_a_process_runs(
     services: Services, redis_server: RedisServer, tmp_path: Path, server: Server
 ) -> None:
     file = tmp_path / "env"
-    file.write_text("# OPENAI_MODLE=commented\nexport OPENAI_MODLE=x\nREDIS_URLS=y\nPORT=1\n")
+    file.write_text(
+        "# OPENAI_MODLE=commented\nexport OPENAI_MODLE=x\nREDIS_URLS=y\nPORT=1\nno equals\n"
+    )
     openai = {
         "AI_BACKEND": "openai",
         "OPENAI_BASE_URL": f"http://user:{PASSWORD}@10.9.8.7:1234/v1",
@@ -52,6 +54,8 @@ def test_log_says_once_in_which_mode_a_process_runs(
         rf"WARNING .*{file} has what no setting reads: "
         r"OPENAI_MODLE \(OPENAI_MODEL\?\), REDIS_URLS \(REDIS_URL\?\)\n"
     )
+    memory.wait_for_log(rf"WARNING config\.startup {file}, line 5: not read")
+    assert "no equals" not in memory.log_text()
 
     said = introduction(shared)
     assert f"ai_chatbot {VERSION}; " in said
@@ -81,3 +85,16 @@ def test_names_that_no_setting_reads_are_found_by_check(
     assert warning.id == "config.W002"
     assert "DATABSE_URL (DATABASE_URL?)" in warning.msg
     assert "secret" not in warning.msg
+
+
+def test_lines_that_are_no_setting_are_found_too(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    settings.ENV_FILE = str(file)
+    file.write_text("PORT=9000\n\n  # note\nthe secret\nexport VENV=a b\nSECRET_KEY = x\n")
+    found = run_checks()
+    assert [warning.id for warning in found] == ["config.W003"] * 2
+    assert [warning.msg.split(":")[0] for warning in found] == [
+        f"{file}, line 4",
+        f"{file}, line 6",
+    ]
+    assert "secret" not in found[0].msg
