@@ -136,6 +136,8 @@ class EventStream:
             _check_method(scope["method"])
             _check_staying(hub)
             grant = await self._grant(hub, request)
+            # What began to stop meanwhile has told its streams already.
+            _check_staying(hub)
             _check_limits(hub, grant, request.address)
             stream = Stream(hub, send, transport, grant, request.address)
             after = request.last_event_id

@@ -13,10 +13,10 @@ from pytest_django import Settings
 from sse import database
 from sse.database import NoDatabaseThread, Pools
 from sse.exceptions import StreamRefused
-from sse.hub import STREAMS_AT_ONCE
+from sse.hub import STREAMS_AT_ONCE, get_hub
 from sse.models import Target
 from sse.streams import EventStream, Grant, StreamRequest
-from tests.hubs import serving_hub
+from tests.hubs import OpenedStream, serving_hub
 
 
 class Gate:
@@ -217,3 +217,26 @@ def test_streams_do_not_wait_without_end_to_be_let_in(gate: Gate, settings: Sett
             assert await asyncio.gather(*before) == [403] * STREAMS_AT_ONCE
 
     asyncio.run(run())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stream_whose_process_stops_while_its_right_is_looked_up_is_sent_elsewhere() -> None:
+    """The streams that were open have been told by then."""
+
+    class Late(OpenedStream):
+        def _grant(self, request: StreamRequest) -> Grant:
+            loop = get_hub().loop
+            asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+            return super()._grant(request)
+
+    async def stop() -> None:
+        get_hub().begin_closing()
+
+    async def scene() -> None:
+        async with serving_hub():
+            late = Late("a")
+            async with asyncio.timeout(15):
+                await EventStream(late._grant)(late._scope, late._receive, late._send)
+            assert "GOING_AWAY" in late.text
+
+    asyncio.run(scene())
