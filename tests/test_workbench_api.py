@@ -910,8 +910,9 @@ def test_each_service_serves_its_own_product(services: Services) -> None:
             assert http.get(f"{workbench.base_url}{prefix}/health").json()["status"] == "ok"
             stream = http.get(f"{workbench.base_url}{prefix}/agent/events")
             assert stream.json()["error"]["code"] == "INVALID_TOKEN"
-        for path in ("/api/config", "/chat/", "/widget.js", "/"):
+        for path in ("/api/config", "/chat/", "/widget.js"):
             assert http.get(f"{workbench.base_url}{path}").status_code == 404
+        assert http.get(f"{workbench.base_url}/").headers["Location"] == "/workbench/"
         assert http.post(f"{workbench.base_url}/api/sessions", json={}).status_code in (
             401,
             405,
