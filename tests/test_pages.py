@@ -424,6 +424,8 @@ def test_pages_find_their_way_back_after_a_crash(
     in_list(console, session_of(customer)).click()
     console.get_by_role("button", name="Take over").click()
     expect(customer.get_by_test_id("status")).to_have_text("You are talking with Alice")
+    # The customer hears of it by the stream, maybe before the console has its answer.
+    expect(console.get_by_test_id("session-status")).to_have_text("With you")
     expect(in_list(console, session_of(customer))).to_be_visible()
 
     pages.allow("Failed to load resource|ERR_")
