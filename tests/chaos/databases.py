@@ -21,31 +21,27 @@ def blocked(seconds: float, world: World) -> None:
     """Connections stay, and nothing comes through them any more."""
     assert world.database_road
     world.database_road.swallow()
-    began = time.monotonic()
-    world.expect_ill()
-    time.sleep(max(0.0, began + seconds - time.monotonic()))
+    world.stay_ill(seconds)
     world.database_road.open()
-    world.note_acceptance()
-    world.note_recovery()
+    _note_the_end(world)
 
 
 def away(seconds: float, world: World) -> None:
     """Every connection breaks, and none can be made for a while."""
     assert world.database_road
     world.database_road.refuse()
-    began = time.monotonic()
-    world.expect_ill()
-    time.sleep(max(0.0, began + seconds - time.monotonic()))
+    world.stay_ill(seconds)
     world.database_road.open()
-    world.note_acceptance()
-    world.note_recovery()
+    _note_the_end(world)
 
 
 def unwritable(seconds: float, world: World) -> None:
     with world.unwritable():
-        began = time.monotonic()
-        world.expect_ill()
-        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        world.stay_ill(seconds)
+    _note_the_end(world)
+
+
+def _note_the_end(world: World) -> None:
     world.note_acceptance()
     world.note_recovery()
 

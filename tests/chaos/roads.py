@@ -22,9 +22,7 @@ def split(seconds: float, world: World) -> None:
     """Each process reaches a Redis of its own, then all the same again."""
     for road, redis in zip(world.redis_roads, world.redises, strict=True):
         road.lead_to(redis.port)
-    began = time.monotonic()
-    world.expect_ill()
-    time.sleep(max(0.0, began + seconds - time.monotonic()))
+    world.stay_ill(seconds)
     for road in world.redis_roads:
         road.lead_to(world.redis.port)
     world.note_recovery()

@@ -110,6 +110,12 @@ class World:
                 self.troubles.append(f"health says {said} during the fault")
         self.notes.append(f"health took up to {slowest:.1f} s")
 
+    def stay_ill(self, seconds: float) -> None:
+        """The fault lasts so long, the time counted in which health has to say so."""
+        until = time.monotonic() + seconds
+        self.expect_ill()
+        time.sleep(max(0.0, until - time.monotonic()))
+
     def note_recovery(self) -> None:
         """How long it takes, from now on, until every process says that all is well."""
         began = time.monotonic()
