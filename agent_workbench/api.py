@@ -24,8 +24,9 @@ from agent_workbench.schemas import (
     StatusIn,
     StatusOut,
 )
-from ai_chatbot import conversation, events, handoff, states
+from ai_chatbot import events
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
+from ai_chatbot.conversation import handoff, states, verbs
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.limits import Limit as RateLimit
 from ai_chatbot.models import ChatSession, Reason
@@ -185,7 +186,7 @@ def send_message(
     request: HttpRequest, session_name: SessionName, body: NewMessage
 ) -> Status[dict[str, Any]]:
     """Say something to the customer, as the assigned agent."""
-    message, new = conversation.write_as_agent(
+    message, new = verbs.write_as_agent(
         session_name, caller(request).person, content=body.content, client_id=body.client_id
     )
     return Status(201 if new else 200, events.message_json(message))

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from agent_workbench import access, tokens
 from agent_workbench.models import Agent
-from ai_chatbot import handoff
+from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
 from sse.revocation import revoke_streams
 
@@ -16,7 +16,7 @@ from sse.revocation import revoke_streams
 def take_over(session_name: str, agent: Agent) -> ChatSession:
     """Make the agent the owner; other agents who looked on are shut out of the streams.
 
-    Raises as ai_chatbot.handoff.take_over does.
+    Raises as ai_chatbot.conversation.handoff.take_over does.
     """
     session = handoff.take_over(session_name, agent.person)
     revoke_streams(access.follow_subject(session_name), unless=tokens.stream_subject(agent))

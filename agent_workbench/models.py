@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ai_chatbot.handoff import Person
+from ai_chatbot.conversation.people import Person
 
 
 class Role(models.TextChoices):

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ai_chatbot import handoff
+from ai_chatbot.conversation import handoff
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import Article, ChatSession, Message, Reason
 

@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 from ninja.security import HttpBearer
 
-from ai_chatbot import conversation, events, handoff, hours, states, tokens
+from ai_chatbot import events, tokens
+from ai_chatbot.conversation import handoff, hours, states, verbs
 from ai_chatbot.limits import Limit, origin
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession, Reason
 from ai_chatbot.schemas import (
@@ -56,7 +57,7 @@ REFUSALS = {401: Error, 403: Error, 404: Error, 409: Error, 422: Error, 429: Err
 )
 def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, Any]]:
     """Begin a conversation. The token is shown this once."""
-    session, token = conversation.begin(
+    session, token = verbs.begin(
         nickname=body.nickname,
         email=body.email,
         language=_language(request, body.language),
@@ -111,9 +112,7 @@ def send_message(
     request: HttpRequest, session_name: SessionName, body: NewMessage
 ) -> Status[dict[str, Any]]:
     """Say something: 201; or 200 and the message stored before, for a repeated `client_id`."""
-    message, new = conversation.write(
-        session_name, content=body.content, client_id=body.client_id
-    )
+    message, new = verbs.write(session_name, content=body.content, client_id=body.client_id)
     return Status(201 if new else 200, events.message_json(message))
 
 
@@ -153,7 +152,7 @@ def cancel_escalation(request: HttpRequest, session_name: SessionName) -> dict[s
 def stop_reply(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """Stop the AI's answer; what has been shown of it is kept as an interrupted message."""
     with transaction.atomic():
-        conversation.stop_reply(session_name)
+        verbs.stop_reply(session_name)
         return states.state(session_name)
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from prometheus_client import CollectorRegistry, Counter
 
-from ai_chatbot import handoff, rules, turns
+from ai_chatbot import rules, turns
 from ai_chatbot.backends import (
     CODES,
     BackendError,
@@ -30,6 +30,7 @@ from ai_chatbot.backends import (
     get_backend,
 )
 from ai_chatbot.bells import Bell
+from ai_chatbot.conversation import handoff
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.loops import LoopDetector
 from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn

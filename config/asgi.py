@@ -18,7 +18,8 @@ from django.urls import re_path  # noqa: E402 - Django must be set up first
 
 from agent_workbench import presence  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
-from ai_chatbot import replies, waiting  # noqa: E402
+from ai_chatbot import replies  # noqa: E402
+from ai_chatbot.conversation import waiting  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
 from config import api, health, startup  # noqa: E402
 from sse.server import Finishing, Server  # noqa: E402

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from ai_chatbot import hours
+from ai_chatbot.conversation import hours
 from ai_chatbot.texts import REPLY_CHARACTERS
 from config.env_file import unread_lines, unread_names
 

@@ -12,7 +12,7 @@ from django.test.client import ClientHandler
 
 from agent_workbench import presence, tokens
 from agent_workbench.models import Agent, PresenceStatus, Role
-from ai_chatbot import conversation
+from ai_chatbot.conversation import verbs
 from sse.models import Event
 
 Json = dict[str, Any]
@@ -113,7 +113,7 @@ def make_agent(
 
 def make_session(nickname: str = "", language: str = "en") -> str:
     """The name of a new session with the AI."""
-    session, _ = conversation.begin(nickname=nickname, email="", language=language, metadata={})
+    session, _ = verbs.begin(nickname=nickname, email="", language=language, metadata={})
     return session.name
 
 

@@ -13,7 +13,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from ai_chatbot import conversation, events, handoff
+from ai_chatbot import events
+from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.demo import load_articles
 from ai_chatbot.models import Article, ChatSession, Message, Reason
 from sse.models import Event, Target
@@ -51,12 +52,12 @@ def data(db: None) -> dict[str, str]:
     names = {}
     for status in ("bot_active", "pending_manual", "manual_live", "closed"):
         names[status] = name = make_session(nickname=f"<b>Zoë</b> & {status}")
-        conversation.write(name, content=f"<script>alert({status!r})</script>", client_id="1")
+        verbs.write(name, content=f"<script>alert({status!r})</script>", client_id="1")
         if status != "bot_active":
             handoff.escalate(name, text="broken lamp")
         if status in ("manual_live", "closed"):
             handoff.take_over(name, alice.person)
-            conversation.write_as_agent(name, alice.person, content="hi", client_id="1")
+            verbs.write_as_agent(name, alice.person, content="hi", client_id="1")
         if status == "closed":
             handoff.close(name, alice.person, reason=Reason.CLOSED_BY_AGENT)
     return names

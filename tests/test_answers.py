@@ -17,7 +17,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from ai_chatbot import conversation, replies, turns
+from ai_chatbot import replies, turns
 from ai_chatbot.backends import (
     BackendError,
     Conversation,
@@ -27,6 +27,7 @@ from ai_chatbot.backends import (
     Source,
     Sources,
 )
+from ai_chatbot.conversation import verbs
 from ai_chatbot.models import Article, ChatSession, Message, ReplyTurn, Status
 from sse.frames import PAYLOAD_MAX_BYTES
 from sse.hub import get_hub
@@ -151,7 +152,7 @@ def runner(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def ask(question: str, session: str = "") -> str:
     """The name of the session, a new one by default, in which the question was asked."""
     session = session or make_session()
-    conversation.write(session, content=question, client_id=uuid.uuid4().hex)
+    verbs.write(session, content=question, client_id=uuid.uuid4().hex)
     return session
 
 
@@ -314,7 +315,7 @@ def test_what_a_backend_adds_fits_in_an_event() -> None:
 def test_heaviest_answer_fits_in_an_event(settings: Any) -> None:
     settings.AI_ANSWER_CHARACTERS = 8000
     session = ChatSession.objects.get(name=make_session())
-    conversation.write(session.name, content="fine", client_id="1")
+    verbs.write(session.name, content="fine", client_id="1")
     source = Source('🪴"' * 150, "\\" * 300, "🪴\n" * 150)
     turn = ended(session.name, ReplyTurn.State.DONE)
     turn.state, turn.reply_id = ReplyTurn.State.RUNNING, uuid.uuid4()

@@ -12,7 +12,8 @@ from pytest_django import Settings
 
 from agent_workbench import presence
 from agent_workbench.models import Agent, PresenceStatus
-from ai_chatbot import events, handoff, waiting
+from ai_chatbot import events
+from ai_chatbot.conversation import handoff, waiting
 from ai_chatbot.models import ChatSession, Reason
 from sse import log
 from tests.harness.client import Clients

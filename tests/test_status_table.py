@@ -13,7 +13,8 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from agent_workbench.models import Agent
-from ai_chatbot import conversation, events, handoff, hours, states, waiting
+from ai_chatbot import events
+from ai_chatbot.conversation import handoff, hours, states, verbs, waiting
 from ai_chatbot.exceptions import (
     AlreadyTaken,
     ConversationError,
@@ -276,7 +277,7 @@ def test_nothing_of_an_old_handoff_is_left(
     assert session.agent_name == ""
     assert session.closed_at is None
     # And the AI has it again: what the customer writes is the AI's to answer.
-    conversation.write(name, content="thanks", client_id="1")
+    verbs.write(name, content="thanks", client_id="1")
     assert session.turns.filter(state="waiting").count() == 1
     assert status_of(name) == "bot_active"
 
@@ -417,8 +418,8 @@ def test_database_refuses_a_message_that_cannot_be(illegal: dict[str, Any]) -> N
 
 def test_database_refuses_a_second_turn_at_once() -> None:
     name = make_session()
-    conversation.write(name, content="one", client_id="1")
-    conversation.write(name, content="two", client_id="2")
+    verbs.write(name, content="one", client_id="1")
+    verbs.write(name, content="two", client_id="2")
     session = ChatSession.objects.get(name=name)
     assert session.turns.count() == 1
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -512,7 +513,7 @@ def test_message_against_a_close_is_stored_before_it_or_refused() -> None:
         def act(number: int, name: str = name) -> object:
             if number:
                 return handoff.close(name, None, reason=Reason.CLOSED_BY_CUSTOMER)
-            return conversation.write(name, content="wait", client_id="1")
+            return verbs.write(name, content="wait", client_id="1")
 
         written, _closed = at_once(2, act)
         roles = [e["payload"]["role"] for e in events_of(name, "message")]

@@ -13,7 +13,8 @@ from pytest_django import Settings
 from agent_workbench import accounts
 from agent_workbench import tokens as agent_tokens
 from agent_workbench.models import Agent, AgentToken
-from ai_chatbot import events, states
+from ai_chatbot import events
+from ai_chatbot.conversation import states
 from ai_chatbot.models import ChatSession
 from sse import log
 from sse.models import Target

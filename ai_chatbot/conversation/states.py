@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_chatbot import events, turns, waiting
+from ai_chatbot import events, turns
+from ai_chatbot.conversation import waiting
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.models import ChatSession
 from sse import log

@@ -6,9 +6,10 @@ from typing import Any
 
 from django.db import transaction
 
-from ai_chatbot import events, handoff, replies, tokens, turns
+from ai_chatbot import events, replies, tokens, turns
+from ai_chatbot.conversation import handoff
+from ai_chatbot.conversation.people import Person
 from ai_chatbot.exceptions import NotAssigned, SessionClosed
-from ai_chatbot.handoff import Person
 from ai_chatbot.models import ChatSession, Message, MessageRole, Status
 
 

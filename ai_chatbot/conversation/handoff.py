@@ -7,8 +7,6 @@ an agent's target, the target that revocations are announced on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -16,7 +14,9 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from ai_chatbot import events, hours, turns, waiting
+from ai_chatbot import events, turns
+from ai_chatbot.conversation import hours, waiting
+from ai_chatbot.conversation.people import Person
 from ai_chatbot.exceptions import (
     AlreadyTaken,
     IllegalTransition,
@@ -30,16 +30,6 @@ from ai_chatbot.exceptions import (
 from ai_chatbot.models import ChatSession, Message, MessageRole, Reason, Status
 
 TEXT_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """An agent as the conversation knows one: the user's id, the shown name."""
-
-    id: int
-    name: str
-    # May act on conversations that other agents have.
-    supervises: bool = False
 
 
 def lock(session_name: str) -> ChatSession:

@@ -1,0 +1,12 @@
+"""What can be done in a conversation, and what follows when time passes in it.
+
+verbs           what customer and agent say and do
+handoff         who has the conversation: every change of its status
+waiting         the line: its order, places, and how long it may take
+availability    whether somebody can come, and when
+hours           when people are at work
+contact         how a customer is reached who has left
+records         why a person was asked for, and how it ended
+audit           who did what, for ever
+states          a session as its client needs it to begin with
+"""
