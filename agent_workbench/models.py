@@ -12,10 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ai_chatbot.conversation.people import Person
+from ai_chatbot.models import ChatSession
 
 
 class Role(models.TextChoices):
     AGENT = "agent", _("Agent")
+    SUPERVISOR = "supervisor", _("Supervisor")
     ADMIN = "admin", _("Administrator")
 
 
@@ -38,7 +40,8 @@ class AgentQuerySet(models.QuerySet["Agent"]):
 
 
 class Agent(models.Model):
-    """What a user is as an agent. An administrator may act on every conversation."""
+    """What a user is as an agent. Supervisors and administrators may act on every
+    conversation."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -50,6 +53,16 @@ class Agent(models.Model):
         _("display name"), max_length=100, help_text=_("The name customers see.")
     )
     role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.AGENT)
+    languages = models.JSONField(
+        _("languages"),
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+        help_text=_("Codes, such as en; empty: all."),
+    )
+    skills = models.JSONField(
+        _("skills"), default=list, blank=True, db_default=models.Value([], models.JSONField())
+    )
     max_sessions = models.PositiveSmallIntegerField(
         _("conversations at once"), default=5, validators=[MinValueValidator(1)]
     )
@@ -59,6 +72,8 @@ class Agent(models.Model):
     # Offline by choice stays so; offline for being gone ends when the agent returns.
     status_chosen = models.BooleanField(default=False, editable=False)
     seen_at = models.DateTimeField(_("last seen"), null=True, blank=True, editable=False)
+    # When a conversation was last assigned: whose turn it is.
+    assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     # What is stored while it is being saved; None: nothing yet.
     former_role: str | None
@@ -93,8 +108,12 @@ class Agent(models.Model):
         return Person(
             id=self.user_id,
             name=self.display_name,
-            supervises=self.role == Role.ADMIN,
+            supervises=self.supervises,
         )
+
+    @property
+    def supervises(self) -> bool:
+        return self.role in (Role.SUPERVISOR, Role.ADMIN)
 
 
 class TokenKind(models.TextChoices):
@@ -144,3 +163,124 @@ class LoginTries(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} until {self.until}"
+
+
+class Note(models.Model):
+    """What agents write to one another about a conversation. Never for the customer."""
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="notes")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    author_name = models.CharField(_("author"), max_length=150)
+    content = models.TextField(_("content"))
+    created_at = models.DateTimeField(_("written at"), auto_now_add=True)
+    edited_at = models.DateTimeField(_("edited at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("note")
+        verbose_name_plural = _("notes")
+        ordering = ["pk"]
+        indexes = [models.Index(fields=["session", "id"], name="note_thread")]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+
+class TransferRequest(models.Model):
+    """The owner asks another agent to take a conversation. One of a session waits at most."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("Waiting for an answer")
+        ACCEPTED = "accepted", _("Accepted")
+        DECLINED = "declined", _("Declined")
+        EXPIRED = "expired", _("Not answered in time")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="transfers")
+    from_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    to_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    note = models.TextField(_("note"), blank=True)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
+    created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires at"))
+    answered_at = models.DateTimeField(_("answered at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("transfer request")
+        verbose_name_plural = _("transfer requests")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["state", "expires_at"], name="transfer_expiry")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session"], condition=Q(state="pending"), name="transfer_one_pending"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+
+class AssistRequest(models.Model):
+    """The owner asks a colleague, who may read the conversation while it is open, and answers
+    in notes."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        ANSWERED = "answered", _("Answered")
+        CLOSED = "closed", _("Closed")
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="assists")
+    from_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    to_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    question = models.TextField(_("question"))
+    answer = models.TextField(_("answer"), blank=True)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
+    created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
+    answered_at = models.DateTimeField(_("answered at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("assist request")
+        verbose_name_plural = _("assist requests")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session", "to_agent"],
+                condition=Q(state="open"),
+                name="assist_once_per_colleague",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+
+class Notice(models.Model):
+    """Something an agent must hear of, also on return: it stays until it has been read."""
+
+    class Kind(models.TextChoices):
+        SESSION_LOST = "session_lost", _("Went back to the queue while you were away")
+        SESSION_SILENT = "session_silent", _("Went back to the queue, the customer waited")
+        CUSTOMER_WAITS = "customer_waits", _("Your customer is waiting for an answer")
+        AGENT_SILENT = "agent_silent", _("A customer waits for an agent's answer")
+        SESSION_MOVED = "session_moved", _("A supervisor gave it to somebody else")
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="notices")
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind)
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="+")
+    details = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(_("at"), auto_now_add=True)
+    read_at = models.DateTimeField(_("read at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("notice")
+        verbose_name_plural = _("notices")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["agent"], condition=Q(read_at__isnull=True), name="notice_unread"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk}"

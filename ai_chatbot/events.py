@@ -136,6 +136,21 @@ def queue_position(session: ChatSession, position: int, seconds: int | None) -> 
     )
 
 
+def availability_changed(
+    session: ChatSession, someone_on_duty: bool, back_at: datetime | None
+) -> None:
+    enqueue_sse_message_sync(
+        session.name,
+        {
+            "type": "availability",
+            "payload": {
+                "someone_on_duty": someone_on_duty,
+                "back_at": stamp(back_at) if back_at else None,
+            },
+        },
+    )
+
+
 def queue_updated(session: ChatSession, change: str) -> None:
     """`change`: added, updated or removed. For the queue every agent sees."""
     # One that an agent has just taken is that agent's alone.

@@ -31,6 +31,7 @@ from ai_chatbot.backends import (
 )
 from ai_chatbot.bells import Bell
 from ai_chatbot.conversation import handoff
+from ai_chatbot.conversation.records import Cause
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.loops import LoopDetector
 from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
@@ -322,16 +323,16 @@ def _hand_over(
 ) -> None:
     """End the turn by asking for a person, with the AI's last words if it has any."""
     session = handoff.lock(turn.session.name)
-    last_words, about = "", ""
+    last_words, why, about = "", "", ""
     if wish is not None:
         last_words = wish.customer_message
-        about = storable(": ".join(filter(None, (wish.reason, wish.summary))))
+        why, about = storable(wish.reason), storable(wish.summary)
     text = "\n\n".join(filter(None, (turn.text, last_words)))
     if text:
         turns.finish(turn, text, sources, covered)
     else:
         turns.drop(turn)
-    handoff.escalate_locked(session, reason=reason, text=about)
+    handoff.escalate_locked(session, Cause(reason, why, summary=about))
 
 
 def _give_up(pk: int, why: str, *, left: bool = False) -> None:
@@ -369,7 +370,7 @@ def _end_failed(turn: ReplyTurn, why: str, *, left: bool) -> None:
                     "to take over."
                 ),
             )
-        handoff.escalate_locked(session, reason=Reason.REPLY_FAILED)
+        handoff.escalate_locked(session, Cause(Reason.REPLY_FAILED))
     else:
         with override(session.language):
             handoff.say(

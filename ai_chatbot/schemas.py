@@ -119,6 +119,7 @@ class MessageOut(Schema):
 class QueueOut(Schema):
     position: int
     estimated_wait_seconds: int | None
+    estimated_wait_max_seconds: int | None
 
 
 class ReplyOut(Schema):
@@ -128,6 +129,16 @@ class ReplyOut(Schema):
     text: str
 
 
+class AvailabilityOut(Schema):
+    someone_on_duty: bool
+    back_at: Moment | None
+
+
+class ContactOut(Schema):
+    email: str
+    note: str
+
+
 class SessionState(Schema):
     session_name: str
     nickname: str
@@ -135,6 +146,8 @@ class SessionState(Schema):
     status: SessionStatus
     agent: PersonOut | None
     queue: QueueOut | None
+    availability: AvailabilityOut
+    contact: ContactOut | None
     reply: ReplyOut | None
     awaiting_reply: bool
     messages: list[MessageOut]

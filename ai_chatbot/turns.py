@@ -35,6 +35,8 @@ EXPIRED_AT_ONCE = 20
 # characters weigh.
 SOURCES_KEPT = 5
 SOURCE_CHARACTERS = 300
+# The AI answers while nobody else will.
+ANSWERED = (Status.BOT_ACTIVE, Status.AFTER_HOURS_EMAIL)
 ACTIVE = (ReplyTurn.State.WAITING, ReplyTurn.State.RUNNING)
 
 
@@ -252,7 +254,7 @@ def _lock(turn: ReplyTurn) -> ChatSession:
         or fresh is None
         or fresh.state != ReplyTurn.State.RUNNING
         or session.ownership_epoch != fresh.ownership_epoch
-        or session.status != Status.BOT_ACTIVE
+        or session.status not in ANSWERED
     ):
         raise TurnLost
     turn.text, turn.lease_until = fresh.text, fresh.lease_until

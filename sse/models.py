@@ -92,3 +92,21 @@ class OpenStream(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Lease(models.Model):
+    """A duty that one process at a time has; see sse.leases."""
+
+    name = models.CharField(_("name"), max_length=50, primary_key=True)
+    holder = models.CharField(_("held by"), max_length=100)
+    until = models.DateTimeField(_("until"))
+    # The last round of whoever held it, and since when rounds have followed one another.
+    round_at = models.DateTimeField(_("last round"))
+    since = models.DateTimeField(_("without a break since"))
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+
+    def __str__(self) -> str:
+        return self.name

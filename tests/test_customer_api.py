@@ -307,8 +307,8 @@ def test_messages_are_taken_while_a_person_is_waited_for_or_there(
     assert visitor.state()["status"] == status
     assert visitor.send("still there?").status_code == 201
     assert visitor.state()["status"] == status
-    # It is not the AI's to answer.
-    assert not stored(visitor).turns.exists()
+    # The AI answers only while no person is to.
+    assert stored(visitor).turns.exists() == (status == "after_hours_email")
 
 
 def test_older_messages_come_page_by_page_in_order(visitor: Visitor) -> None:
@@ -348,7 +348,11 @@ def test_escalation_puts_the_customer_in_line(visitor: Visitor, alice: Agent) ->
     state = answer.json()
     assert state == visitor.state()
     assert state["status"] == "pending_manual"
-    assert state["queue"] == {"position": 1, "estimated_wait_seconds": None}
+    assert state["queue"] == {
+        "position": 1,
+        "estimated_wait_seconds": None,
+        "estimated_wait_max_seconds": None,
+    }
     assert state["messages"][-1]["role"] == "system"
     (change,) = events_of(visitor.session, "status_change")
     assert change["payload"] == {

@@ -38,7 +38,7 @@ STATUSES = ("bot_active", "pending_manual", "manual_live", "after_hours_email", 
 TABLE = {
     "bot_active": {"pending_manual", "manual_live", "after_hours_email", "closed"},
     "pending_manual": {"manual_live", "bot_active", "after_hours_email", "closed"},
-    "manual_live": {"bot_active", "pending_manual", "closed"},
+    "manual_live": {"bot_active", "pending_manual", "manual_live", "closed"},
     "after_hours_email": {"manual_live", "pending_manual", "bot_active", "closed"},
     "closed": {"bot_active"},
 }
@@ -63,7 +63,7 @@ OUTCOMES: dict[str, dict[str, str | type[ConversationError]]] = {
         "bot_active": NotPending,
         "pending_manual": "bot_active",
         "manual_live": NotPending,
-        "after_hours_email": NotPending,
+        "after_hours_email": "bot_active",
         "closed": NotPending,
     },
     "take_over": {
@@ -208,6 +208,13 @@ def test_verb_does_what_the_table_allows_and_nothing_else(
         return
     do(verb, name, alice, bob)
     assert status_of(name) == outcome
+    if outcome == status and verb == "escalate_when_nobody_is_there":
+        # Who asks again is answered again, and keeps the place.
+        after = everything_of(name)
+        assert [m["role"] for m in after["messages"][len(before["messages"]) :]] == ["system"]
+        assert after["session"]["escalated_at"] == before["session"]["escalated_at"]
+        assert epoch_of(name) == epoch
+        return
     if outcome == status:
         # Repeating what is done already changes nothing and announces nothing.
         assert everything_of(name) == before
@@ -263,7 +270,11 @@ def test_nothing_of_an_old_handoff_is_left(
     name = make_session()
     with django_capture_on_commit_callbacks(execute=True):
         handoff.escalate(name, text="broken lamp")
-    assert states.state(name)["queue"] == {"position": 1, "estimated_wait_seconds": None}
+    assert states.state(name)["queue"] == {
+        "position": 1,
+        "estimated_wait_seconds": None,
+        "estimated_wait_max_seconds": None,
+    }
     for verb in way_back:
         with django_capture_on_commit_callbacks(execute=True):
             do(verb, name, alice, bob)
@@ -663,7 +674,11 @@ def test_those_behind_move_up_and_are_told(leaves: str, alice: Agent, bob: Agent
     assert places(first) == [(1, None)]
     assert places(second)[1:] == [(1, wait[0])]
     assert places(third)[1:] == [(2, wait[1])]
-    assert states.state(third)["queue"] == {"position": 2, "estimated_wait_seconds": wait[1]}
+    assert states.state(third)["queue"] == {
+        "position": 2,
+        "estimated_wait_seconds": wait[1],
+        "estimated_wait_max_seconds": wait[1],
+    }
 
 
 def test_estimate_is_the_mean_of_the_latest_waits_for_each_place(alice: Agent) -> None:
@@ -678,8 +693,8 @@ def test_estimate_is_the_mean_of_the_latest_waits_for_each_place(alice: Agent) -
     assert waiting.seconds_per_place() == 30
     names = [session_in("pending_manual", alice) for _ in range(2)]
     assert [states.state(name)["queue"] for name in names] == [
-        {"position": 1, "estimated_wait_seconds": 30},
-        {"position": 2, "estimated_wait_seconds": 60},
+        {"position": place, "estimated_wait_seconds": wait, "estimated_wait_max_seconds": wait}
+        for place, wait in ((1, 30), (2, 60))
     ]
 
 

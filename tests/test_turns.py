@@ -280,7 +280,7 @@ def test_hand_off_by_the_model_leaves_its_last_words(
     change = stream.wait_for(expect.status("pending_manual"))
     assert change.payload["reason"] == "ai"
     assert agent.call("GET", f"/sessions/{customer.session}")["reason"] == (
-        "refund over the limit: Scripted: refund over the limit"
+        "refund over the limit"
     )
     seen = json.dumps([event.payload for event in stream.received] + [customer.state()])
     assert "Scripted:" not in seen

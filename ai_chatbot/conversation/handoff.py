@@ -1,22 +1,22 @@
 """Who has the conversation: every change of a session's status goes through here.
 
-Each verb locks the session, checks, changes it and announces, in one transaction. The order of
-locks is: session, places of its address, its turn, its event target, the target of all agents,
-an agent's target, the target that revocations are announced on.
+Each verb locks the session, checks, changes it and announces, in one transaction; its `_locked`
+twin is for a caller who holds the lock, and nothing else is read anew. The order of locks is:
+session, places of its address, agents by their key, its turn, its event target, the target of
+all agents, an agent's target, the target that revocations are announced on.
 """
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from ai_chatbot import events, turns
-from ai_chatbot.conversation import hours, waiting
+from ai_chatbot.conversation import audit, availability, records, waiting
 from ai_chatbot.conversation.people import Person
+from ai_chatbot.conversation.records import Cause
 from ai_chatbot.exceptions import (
     AlreadyTaken,
     IllegalTransition,
@@ -27,9 +27,19 @@ from ai_chatbot.exceptions import (
     SessionClosed,
     SessionNotFound,
 )
-from ai_chatbot.models import ChatSession, Message, MessageRole, Reason, Status
+from ai_chatbot.models import (
+    ChatSession,
+    Message,
+    MessageRole,
+    Outcome,
+    Priority,
+    Reason,
+    Severity,
+    Status,
+)
 
-TEXT_CHARACTERS = 500
+# What a customer may leave again for the AI.
+LEAVABLE = (Status.PENDING_MANUAL, Status.AFTER_HOURS_EMAIL)
 
 
 def lock(session_name: str) -> ChatSession:
@@ -40,66 +50,180 @@ def lock(session_name: str) -> ChatSession:
         raise SessionNotFound from None
 
 
+# --- Asking for a person ----------------------------------------------------------------
+
+
 @transaction.atomic
 def escalate(
     session_name: str, *, reason: Reason = Reason.REQUESTED, text: str = ""
 ) -> ChatSession:
-    """Ask for a person: into the queue, or to email if nobody can come or too many from the
+    """Ask for a person: into the line, or to email if nobody can come or too many from the
     same address are waiting.
 
-    `text`, the customer's wish or the AI's summary, is shown to agents and never to customers.
     Raises SessionNotFound, SessionClosed, ManualInProgress.
     """
-    return escalate_locked(lock(session_name), reason=reason, text=text)
+    return escalate_locked(lock(session_name), Cause(reason, text))
 
 
-def escalate_locked(session: ChatSession, *, reason: Reason, text: str = "") -> ChatSession:
-    """`escalate` for a caller that holds the session's lock."""
+def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
     if session.status == Status.CLOSED:
         raise SessionClosed
     if session.status in (Status.PENDING_MANUAL, Status.MANUAL_LIVE):
         raise ManualInProgress(status=session.status)
-    someone_can_come = hours.is_open() and import_string(settings.HANDOFF_AVAILABILITY)()
+    now = timezone.now()
+    someone_can_come = availability.now().someone_on_duty
     has_room = someone_can_come and waiting.has_room(session)
-    if not has_room and session.status == Status.AFTER_HOURS_EMAIL:
-        return session
+    by_email = session.status == Status.AFTER_HOURS_EMAIL
     turns.abort_active(session, "escalated")
-    session.escalation_reason = text[:TEXT_CHARACTERS]
+    if not by_email:
+        session.escalated_at = now
+        session.left_line_at = None
+        session.unanswered_since = now
+        records.begin(session, cause)
+    session.escalation_reason = cause.text[: records.TEXT_CHARACTERS]
+    session.priority = max(session.priority, cause.priority)
+    session.skills = sorted({*session.skills, *cause.skills})
     with override(session.language):
         if has_room:
-            session.escalated_at = timezone.now()
+            session.escalated_at = session.escalated_at or now
             say(session, _("You are in line for a member of our team. Please stay here."))
-            _become(session, Status.PENDING_MANUAL, reason)
-            events.queue_updated(session, "added")
-        else:
+            _become(session, Status.PENDING_MANUAL, cause.reason)
+        elif someone_can_come:
             say(
                 session,
                 _(
-                    "Nobody from our team is here right now. Leave your message and your email "
-                    "address, and we will write to you."
-                )
-                if not someone_can_come
-                else _(
                     "Many people from your network are in line already. Leave your message and "
                     "your email address, and we will write to you."
                 ),
             )
-            _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
+        else:
+            _say_nobody_is_here(session)
+        if not has_room:
+            if by_email:
+                session.save()
+            else:
+                _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
     return session
 
 
 @transaction.atomic
 def cancel_escalation(session_name: str) -> ChatSession:
-    """Back to the AI while waiting. Raises SessionNotFound, NotPending."""
+    """Back to the AI, from the line or from waiting for an email.
+
+    Raises SessionNotFound, NotPending.
+    """
     session = lock(session_name)
-    if session.status != Status.PENDING_MANUAL:
+    if session.status not in LEAVABLE:
         raise NotPending(status=session.status)
+    was_in_line = session.status == Status.PENDING_MANUAL
+    turns.abort_active(session, "cancelled")
+    records.end(session, Outcome.CANCELLED)
     _forget_handoff(session)
     with override(session.language):
-        say(session, _("You left the line. The AI assistant is with you again."))
+        say(
+            session,
+            _("You left the line. The AI assistant is with you again.")
+            if was_in_line
+            else _("The AI assistant is with you again."),
+        )
     _become(session, Status.BOT_ACTIVE, Reason.CANCELLED)
-    events.queue_updated(session, "removed")
     return session
+
+
+# --- Duty and presence: what follows when time passes -----------------------------------
+
+
+def nobody_on_duty_locked(session: ChatSession) -> ChatSession:
+    """The last agent left, or the hours ended: whoever waits keeps the place, by email."""
+    if session.status != Status.PENDING_MANUAL:
+        raise NotPending(status=session.status)
+    with override(session.language):
+        _say_nobody_is_here(session)
+    _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
+    return session
+
+
+def staff_back_locked(session: ChatSession) -> ChatSession:
+    """Somebody came on duty: back into the line, at the place that was kept."""
+    if session.status != Status.AFTER_HOURS_EMAIL:
+        raise NotPending(status=session.status)
+    turns.abort_active(session, "staff_back")
+    session.escalated_at = session.escalated_at or timezone.now()
+    with override(session.language):
+        say(session, _("Our team is back, and you are in line for one of them."))
+    _become(session, Status.PENDING_MANUAL, Reason.STAFF_BACK)
+    return session
+
+
+def leave_line_locked(session: ChatSession) -> ChatSession:
+    """The customer went away while waiting; who is back in time has the place again."""
+    if session.status != Status.PENDING_MANUAL:
+        raise NotPending(status=session.status)
+    records.end(session, Outcome.CUSTOMER_GONE)
+    session.left_line_at = timezone.now()
+    session.queue_position = None
+    with override(session.language):
+        say(session, _("You were away, so you have left the line for now."))
+    _become(session, Status.BOT_ACTIVE, Reason.CUSTOMER_GONE)
+    return session
+
+
+def rejoin_line_locked(session: ChatSession) -> ChatSession:
+    """The customer is back in time: into the line at the old place, or to email."""
+    if session.status != Status.BOT_ACTIVE or session.left_line_at is None:
+        raise NotPending(status=session.status)
+    turns.abort_active(session, "escalated")
+    session.left_line_at = None
+    session.escalated_at = session.escalated_at or timezone.now()
+    session.unanswered_since = session.unanswered_since or timezone.now()
+    records.begin(session, Cause(Reason.CUSTOMER_BACK, session.escalation_reason))
+    with override(session.language):
+        say(session, _("Welcome back. You are in line again, at your old place."))
+    _become(session, Status.PENDING_MANUAL, Reason.CUSTOMER_BACK)
+    return _unless_on_duty(session)
+
+
+def requeue_locked(
+    session: ChatSession, reason: Reason, by: Person | None = None
+) -> ChatSession:
+    """From an agent back into the line, ahead of others of its priority; and on to email if
+    nobody is on duty.
+
+    `reason`: REQUEUED, AGENT_LOST or AGENT_SILENT. Raises NotLive.
+    """
+    if session.status != Status.MANUAL_LIVE:
+        raise NotLive(status=session.status)
+    now = timezone.now()
+    name = session.agent_name
+    records.end(session, Outcome(reason))
+    audit.note(audit.REQUEUE, by, session=session.name, reason=reason, agent=session.agent_id)
+    session.former_agent_id = session.agent_id
+    session.agent, session.agent_name = None, ""
+    session.ahead = True
+    session.escalated_at = session.escalated_at or now
+    session.unanswered_since = session.unanswered_since or now
+    session.silence_noticed = 0
+    severity = Severity.MEDIUM if reason == Reason.REQUEUED else Severity.HIGH
+    records.begin(session, Cause(reason, session.escalation_reason, severity=severity))
+    with override(session.language):
+        if reason == Reason.AGENT_LOST:
+            text = _(
+                "The connection to %(name)s was lost. You are first in line for a colleague."
+            )
+        else:
+            text = _("%(name)s cannot go on. You are first in line for a colleague.")
+        say(session, text % {"name": name})
+    _become(session, Status.PENDING_MANUAL, reason)
+    return _unless_on_duty(session)
+
+
+def _unless_on_duty(session: ChatSession) -> ChatSession:
+    if availability.now().someone_on_duty:
+        return session
+    return nobody_on_duty_locked(session)
+
+
+# --- Owners -----------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -108,26 +232,59 @@ def take_over(session_name: str, agent: Person) -> ChatSession:
 
     Raises SessionNotFound, SessionClosed, AlreadyTaken (with who has it).
     """
-    session = lock(session_name)
+    return take_over_locked(lock(session_name), agent)
+
+
+def take_over_locked(
+    session: ChatSession,
+    agent: Person,
+    *,
+    reason: Reason = Reason.TAKEN_OVER,
+    by: Person | None = None,
+    force: bool = False,
+) -> ChatSession:
+    """`reason`: TAKEN_OVER, ASSIGNED or TRANSFERRED; `by`: who decided, if not the agent.
+
+    `force`: also from another owner. Whether the agent has room is the caller's to know.
+    Raises SessionClosed, AlreadyTaken.
+    """
     if session.status == Status.CLOSED:
         raise SessionClosed
     if session.status == Status.MANUAL_LIVE:
         if session.agent_id == agent.id:
             return session
-        raise AlreadyTaken(agent=events.person(session.agent_id, session.agent_name))
+        if not force:
+            raise AlreadyTaken(agent=events.person(session.agent_id, session.agent_name))
+        records.end(session, Outcome.TRANSFERRED)
     turns.abort_active(session, "taken_over")
     now = timezone.now()
-    if session.escalated_at:
+    was_live, former = session.status == Status.MANUAL_LIVE, session.agent_name
+    if session.escalated_at and not was_live:
         session.waited_seconds = round((now - session.escalated_at).total_seconds())
+    if was_live:
+        session.former_agent_id = session.agent_id
     session.taken_at = now
+    session.left_line_at = None
+    session.silence_noticed = 0
+    session.unanswered_since = session.unanswered_since or now
     session.agent_id, session.agent_name = agent.id, agent.name
+    records.take(session, agent, reason)
+    action = {Reason.ASSIGNED: audit.ASSIGN, Reason.TRANSFERRED: audit.TRANSFER}
+    audit.note(
+        action.get(reason, audit.TAKE_OVER),
+        by or (None if reason == Reason.ASSIGNED else agent),
+        session=session.name,
+        agent=agent.id,
+        former=session.former_agent_id if was_live else None,
+    )
     with override(session.language):
-        say(session, _("%(name)s has joined the conversation.") % {"name": agent.name})
-    was_waiting = session.status == Status.PENDING_MANUAL
-    _become(session, Status.MANUAL_LIVE, Reason.TAKEN_OVER)
+        if was_live:
+            text = _("%(name)s has taken over from %(former)s.")
+        else:
+            text = _("%(name)s has joined the conversation.")
+        say(session, text % {"name": agent.name, "former": former})
+    _become(session, Status.MANUAL_LIVE, reason)
     events.session_assigned(session)
-    if was_waiting:
-        events.queue_updated(session, "removed")
     return session
 
 
@@ -140,8 +297,11 @@ def release(session_name: str, by: Person | None) -> ChatSession:
     session = lock(session_name)
     if session.status != Status.MANUAL_LIVE:
         raise NotLive(status=session.status)
-    _check_owner(session, by)
+    check_owner(session, by)
+    records.end(session, Outcome.RELEASED)
+    audit.note(audit.RELEASE, by, session=session.name, agent=session.agent_id)
     _forget_handoff(session)
+    session.former_agent_id = session.agent_id
     session.agent, session.agent_name = None, ""
     with override(session.language):
         say(session, _("The AI assistant is with you again."))
@@ -151,34 +311,39 @@ def release(session_name: str, by: Person | None) -> ChatSession:
 
 @transaction.atomic
 def close(session_name: str, by: Person | None, *, reason: Reason) -> ChatSession:
-    """End the conversation; a closed one stays as it is. `by` None: customer or administration.
+    """End the conversation; a closed one stays as it is. `by` None: customer, administration,
+    or the system.
 
     An agent may close the conversation they have, or one that nobody has.
     Raises SessionNotFound, NotAssigned.
     """
-    session = lock(session_name)
+    return close_locked(lock(session_name), by, reason=reason)
+
+
+def close_locked(session: ChatSession, by: Person | None, *, reason: Reason) -> ChatSession:
     if session.status == Status.CLOSED:
         return session
     if by is not None and session.agent_id is not None:
-        _check_owner(session, by)
+        check_owner(session, by)
     turns.abort_active(session, "closed")
-    was_waiting = session.status == Status.PENDING_MANUAL
+    records.end(session, Outcome.CLOSED)
+    audit.note(audit.CLOSE, by, session=session.name, reason=reason, agent=session.agent_id)
     _forget_handoff(session)
     session.closed_at = timezone.now()
     with override(session.language):
         say(session, _("This conversation is closed."))
     _become(session, Status.CLOSED, reason)
-    if was_waiting:
-        events.queue_updated(session, "removed")
     return session
 
 
 @transaction.atomic
-def reopen(session_name: str) -> ChatSession:
+def reopen(session_name: str, by: Person | None = None) -> ChatSession:
     """A closed conversation goes on, with the AI. Raises SessionNotFound, IllegalTransition."""
     session = lock(session_name)
     if session.status != Status.CLOSED:
         raise IllegalTransition(status=session.status, to=str(Status.BOT_ACTIVE))
+    audit.note(audit.REOPEN, by, session=session.name)
+    session.former_agent_id = session.agent_id or session.former_agent_id
     session.agent, session.agent_name = None, ""
     session.closed_at = None
     with override(session.language):
@@ -187,15 +352,47 @@ def reopen(session_name: str) -> ChatSession:
     return session
 
 
+# --- What they share --------------------------------------------------------------------
+
+
 def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     if not session.may_become(status):
         raise IllegalTransition(status=session.status, to=str(status))
     previous, session.status = session.status, status
     session.ownership_epoch += 1
+    if status not in LEAVABLE:
+        session.told_on_duty = session.told_back_at = None
+    if status != Status.PENDING_MANUAL:
+        session.queue_position = None
+    if status == Status.AFTER_HOURS_EMAIL:
+        records.stand(session, Outcome.BY_EMAIL)
+    elif status == Status.PENDING_MANUAL:
+        records.stand(session, Outcome.WAITING)
     session.save()
     events.status_changed(session, previous, reason)
+    if status in LEAVABLE:
+        tell_availability(session, availability.now())
+    if status == Status.PENDING_MANUAL:
+        events.queue_updated(session, "added")
+    elif previous == Status.PENDING_MANUAL:
+        events.queue_updated(session, "removed")
     if Status.PENDING_MANUAL in (previous, status):
         transaction.on_commit(waiting.bell.ring, robust=True)
+
+
+def tell_availability(session: ChatSession, now: availability.Availability) -> bool:
+    """Tell a customer who waits whether anybody is on duty, unless that is what was told last.
+
+    Under the session's lock. Returns whether it was told.
+    """
+    # Nobody is put in line unless somebody is on duty.
+    on_duty = session.told_on_duty is None or session.told_on_duty
+    if (on_duty, session.told_back_at) == (now.someone_on_duty, now.back_at):
+        return False
+    session.told_on_duty, session.told_back_at = now.someone_on_duty, now.back_at
+    session.save(update_fields=["told_on_duty", "told_back_at"])
+    events.availability_changed(session, now.someone_on_duty, now.back_at)
+    return True
 
 
 def say(session: ChatSession, text: str) -> Message:
@@ -206,13 +403,30 @@ def say(session: ChatSession, text: str) -> Message:
     return message
 
 
+def _say_nobody_is_here(session: ChatSession) -> None:
+    say(
+        session,
+        _(
+            "Nobody from our team is here right now. Leave your message and your email "
+            "address, and we will write to you."
+        ),
+    )
+
+
 def _forget_handoff(session: ChatSession) -> None:
     """Leave nothing that would look like a request for a person."""
     session.escalated_at = None
     session.escalation_reason = ""
     session.queue_position = None
+    session.left_line_at = None
+    session.unanswered_since = None
+    session.silence_noticed = 0
+    session.ahead = False
+    session.priority = Priority.NORMAL
+    session.skills = []
 
 
-def _check_owner(session: ChatSession, by: Person | None) -> None:
+def check_owner(session: ChatSession, by: Person | None) -> None:
+    """Raises NotAssigned."""
     if by is not None and session.agent_id != by.id and not by.supervises:
         raise NotAssigned(agent=events.person(session.agent_id, session.agent_name))

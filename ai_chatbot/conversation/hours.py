@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 
 from django.conf import settings
 from django.utils import timezone
@@ -61,3 +61,19 @@ def is_open(moment: datetime | None = None) -> bool:
     return any(
         opens <= local.time() < closes for opens, closes in spans.get(DAYS[local.weekday()], ())
     )
+
+
+def next_opening(moment: datetime | None = None) -> datetime | None:
+    """When people are at work again after `moment` (default: now), None if they are now, or
+    never."""
+    spans = parse(settings.OPENING_HOURS)
+    if not spans or is_open(moment):
+        return None
+    local = timezone.localtime(moment)
+    for days in range(8):
+        day = local.date() + timedelta(days=days)
+        for opens, _closes in sorted(spans.get(DAYS[day.weekday()], ())):
+            begins = datetime.combine(day, opens, tzinfo=local.tzinfo)
+            if begins > local:
+                return begins
+    return None

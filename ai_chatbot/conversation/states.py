@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ai_chatbot import events, turns
-from ai_chatbot.conversation import waiting
+from ai_chatbot.conversation import availability, contact, waiting
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.models import ChatSession
 from sse import log
@@ -33,6 +33,8 @@ def state(session_name: str, *targets: str) -> dict[str, Any]:
         "status": session.status,
         "agent": events.person(session.agent_id, session.agent_name),
         "queue": waiting.place_of(session),
+        "availability": availability.as_json(availability.now()),
+        "contact": contact.of(session),
         "reply": turns.shown(session),
         "awaiting_reply": turns.owed(session),
         "messages": [events.message_json(message) for message in reversed(latest)],

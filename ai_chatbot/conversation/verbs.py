@@ -44,11 +44,11 @@ def write(session_name: str, *, content: str, client_id: str) -> tuple[Message, 
     if session.status == Status.CLOSED:
         raise SessionClosed
     message = _add(session, role=MessageRole.USER, content=content, client_id=client_id)
-    if session.status == Status.BOT_ACTIVE:
+    if session.status in turns.ANSWERED:
         replies.owe(session, message)
-    elif session.status == Status.MANUAL_LIVE:
+    if session.status == Status.MANUAL_LIVE:
         events.own_session_updated(session)
-    else:
+    elif session.status in handoff.LEAVABLE:
         events.queue_updated(session, "updated")
     return message, True
 
@@ -69,7 +69,7 @@ def write_as_agent(
         return known, False
     if session.status == Status.CLOSED:
         raise SessionClosed
-    if session.status != Status.MANUAL_LIVE:
+    if session.status not in (Status.MANUAL_LIVE, Status.AFTER_HOURS_EMAIL):
         raise NotAssigned(status=session.status)
     message = _add(
         session,
@@ -103,6 +103,14 @@ def _already(session: ChatSession, **key: Any) -> Message | None:
 def _add(session: ChatSession, **fields: Any) -> Message:
     message = Message.objects.create(session=session, **fields)
     session.last_message_at = message.created_at
-    session.save(update_fields=["last_message_at", "updated_at"])
+    if message.role == MessageRole.AGENT:
+        session.unanswered_since, session.silence_noticed = None, 0
+    elif session.status != Status.BOT_ACTIVE and session.unanswered_since is None:
+        session.unanswered_since = message.created_at
+    session.save(
+        update_fields=[
+            "last_message_at", "unanswered_since", "silence_noticed", "updated_at",
+        ]
+    )  # fmt: skip
     events.message_added(message)
     return message

@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from ai_chatbot import events
 from ai_chatbot.bells import Bell
-from ai_chatbot.models import ChatSession, Status
+from ai_chatbot.models import LINE_ORDER, ChatSession, Status
 from sse import outages
 from sse.hub import get_hub
 from sse.supervisor import Pulse
@@ -46,16 +46,28 @@ def seconds_per_place() -> float | None:
 
 
 def place_of(session: ChatSession) -> dict[str, Any] | None:
-    """`{position, estimated_wait_seconds}` of a waiting session, else None."""
+    """`{position, estimated_wait_seconds, estimated_wait_max_seconds}` of a waiting session,
+    else None."""
     if session.status != Status.PENDING_MANUAL:
         return None
-    earlier = Q(escalated_at__lt=session.escalated_at)
-    at_once = Q(escalated_at=session.escalated_at, pk__lt=session.pk)
-    ahead = ChatSession.objects.pending().filter(earlier | at_once).count()
+    ahead = ChatSession.objects.pending().filter(_before(session)).count()
+    seconds = _estimate(ahead + 1, seconds_per_place())
     return {
         "position": ahead + 1,
-        "estimated_wait_seconds": _estimate(ahead + 1, seconds_per_place()),
+        "estimated_wait_seconds": seconds,
+        "estimated_wait_max_seconds": seconds,
     }
+
+
+def _before(session: ChatSession) -> Q:
+    """Who is before the session, by LINE_ORDER."""
+    before, same = Q(), Q()
+    for key in LINE_ORDER:
+        field = key.lstrip("-")
+        value = getattr(session, field)
+        before |= same & Q(**{f"{field}__{'gt' if key.startswith('-') else 'lt'}": value})
+        same &= Q(**{field: value})
+    return before
 
 
 def has_room(session: ChatSession) -> bool:

@@ -1,13 +1,11 @@
-"""The conversation as it is stored: sessions, messages, AI turns and the knowledge base."""
+"""Sessions and what is said in them."""
 
 from __future__ import annotations
 
 import secrets
-import uuid
 from enum import StrEnum
 
 from django.conf import settings
-from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -15,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from ai_chatbot.metadata import MetadataField
 
 MESSAGE_MAX_CHARACTERS = 4000
-ARTICLE_MAX_CHARACTERS = 100_000
 
 
 def new_session_name() -> str:
@@ -39,7 +36,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.PENDING_MANUAL: frozenset(
         {Status.MANUAL_LIVE, Status.BOT_ACTIVE, Status.AFTER_HOURS_EMAIL, Status.CLOSED}
     ),
-    Status.MANUAL_LIVE: frozenset({Status.BOT_ACTIVE, Status.PENDING_MANUAL, Status.CLOSED}),
+    # Live again: the owner changes.
+    Status.MANUAL_LIVE: frozenset(
+        {Status.BOT_ACTIVE, Status.PENDING_MANUAL, Status.MANUAL_LIVE, Status.CLOSED}
+    ),
     Status.AFTER_HOURS_EMAIL: frozenset(
         {Status.MANUAL_LIVE, Status.PENDING_MANUAL, Status.BOT_ACTIVE, Status.CLOSED}
     ),
@@ -51,22 +51,48 @@ class Reason(StrEnum):
     """Why a status changed, as customers may know it. Texts about it are for agents only."""
 
     REQUESTED = "requested"  # by a button or a call
-    RULE = "rule"  # in words, recognised in code
+    RULE = "rule"  # recognised in code
     AI = "ai"
     REPLY_FAILED = "reply_failed"
     NOBODY_ON_DUTY = "nobody_on_duty"
+    STAFF_BACK = "staff_back"
     CANCELLED = "cancelled"
     TAKEN_OVER = "taken_over"
+    ASSIGNED = "assigned"
+    TRANSFERRED = "transferred"
+    REQUEUED = "requeued"
+    AGENT_LOST = "agent_lost"
+    AGENT_SILENT = "agent_silent"
+    CUSTOMER_GONE = "customer_gone"
+    CUSTOMER_BACK = "customer_back"
     RELEASED = "released"
     CLOSED_BY_CUSTOMER = "closed_by_customer"
     CLOSED_BY_AGENT = "closed_by_agent"
+    IDLE = "idle"
     REOPENED = "reopened"
+
+
+class Priority(models.IntegerChoices):
+    LOW = 1, _("Low")
+    NORMAL = 2, _("Normal")
+    HIGH = 3, _("High")
+    URGENT = 4, _("Urgent")
+
+    @property
+    def code(self) -> str:
+        """As the API has it."""
+        return self.name.lower()
+
+
+# Who comes next in the line: by priority, then who had been served already and was lost, then
+# who is known to be important, then who asked first.
+LINE_ORDER = ("-priority", "-ahead", "-vip", "escalated_at", "pk")
 
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def pending(self) -> ChatSessionQuerySet:
-        """The queue, first come first."""
-        return self.filter(status=Status.PENDING_MANUAL).order_by("escalated_at", "pk")
+        """The line, in its order."""
+        return self.filter(status=Status.PENDING_MANUAL).order_by(*LINE_ORDER)
 
     def open(self) -> ChatSessionQuerySet:
         return self.exclude(status=Status.CLOSED)
@@ -107,6 +133,32 @@ class ChatSession(models.Model):
 
     escalated_at = models.DateTimeField(_("asked for a person at"), null=True, blank=True)
     escalation_reason = models.CharField(_("reason"), max_length=500, blank=True)
+    priority = models.PositiveSmallIntegerField(
+        _("priority"), choices=Priority, default=Priority.NORMAL, db_default=Priority.NORMAL
+    )
+    vip = models.BooleanField(_("VIP"), default=False, db_default=False)
+    ahead = models.BooleanField(
+        _("ahead of others"),
+        default=False,
+        db_default=False,
+        help_text=_("Had been taken over and was lost: first within its priority."),
+    )
+    skills = models.JSONField(
+        _("needs an agent with"),
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+    )
+    former_agent = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("agent before"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    # Asked for a person, left the line by going away, and has this place if back in time.
+    left_line_at = models.DateTimeField(null=True, blank=True, editable=False)
     queue_position = models.PositiveIntegerField(
         null=True, blank=True, editable=False, help_text="The last position announced."
     )
@@ -115,6 +167,24 @@ class ChatSession(models.Model):
         _("waited"), null=True, blank=True, help_text=_("Seconds in the queue, the last time.")
     )
     closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+
+    contact_email = models.EmailField(
+        _("contact address"), blank=True, default="", db_default=""
+    )
+    contact_note = models.TextField(_("contact note"), blank=True, default="", db_default="")
+    contact_left_at = models.DateTimeField(_("contact left at"), null=True, blank=True)
+
+    # What the customer said that no person has answered, since when.
+    unanswered_since = models.DateTimeField(_("unanswered since"), null=True, blank=True)
+    # How far the agent's silence has been brought up: 1 the agent's notice, 2 the supervisors'.
+    silence_noticed = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    # No stream of the customer since then, as agents have been told; None: the page is open.
+    customer_gone_at = models.DateTimeField(null=True, blank=True, editable=False)
+    customer_seen_at = models.DateTimeField(_("customer last seen"), null=True, blank=True)
+    followed_up_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What the customer has been told last: whether anybody is on duty, else when.
+    told_on_duty = models.BooleanField(null=True, blank=True, editable=False)
+    told_back_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -128,6 +198,15 @@ class ChatSession(models.Model):
         ordering = ["-created_at"]
         indexes = [
             models.Index(fields=["status", "escalated_at"], name="session_queue"),
+            models.Index(
+                models.F("status"),
+                models.F("priority").desc(),
+                models.F("ahead").desc(),
+                models.F("vip").desc(),
+                models.F("escalated_at"),
+                models.F("id"),
+                name="session_line",
+            ),
             models.Index(fields=["agent", "status"], name="session_agent"),
             models.Index(fields=["-created_at", "-id"], name="session_newest"),
             models.Index(fields=["-taken_at"], name="session_taken"),
@@ -148,6 +227,9 @@ class ChatSession(models.Model):
             models.CheckConstraint(
                 condition=~Q(status=Status.PENDING_MANUAL) | Q(escalated_at__isnull=False),
                 name="session_pending_since",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__in=Priority.values), name="session_priority_known"
             ),
         ]
 
@@ -221,76 +303,18 @@ class Message(models.Model):
         return f"{self.role} #{self.pk}"
 
 
-class ReplyTurn(models.Model):
-    """The AI's duty to answer, from the customer's message to the stored reply.
+class MessageFeedback(models.Model):
+    """What a customer thinks of an answer of the AI; the latest word counts."""
 
-    A running turn belongs to one process until `lease_until`; one whose lease has run out was
-    left by a process that died, and any other may finish it.
-    """
-
-    class State(models.TextChoices):
-        WAITING = "waiting"
-        RUNNING = "running"
-        DONE = "done"
-        ABORTED = "aborted"
-        FAILED = "failed"
-
-    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="turns")
-    question = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="turns")
-    reply_id = models.UUIDField(default=uuid.uuid4, unique=True)
-    ownership_epoch = models.PositiveIntegerField()
-    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
-    text = models.TextField(blank=True, help_text="What has been shown to the customer so far.")
-    attempt = models.PositiveSmallIntegerField(default=1)
-    started_cursor = models.CharField(max_length=64, blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True)
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="feedback")
+    helpful = models.BooleanField(_("helpful"))
+    comment = models.TextField(_("comment"), blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        verbose_name = _("AI turn")
-        verbose_name_plural = _("AI turns")
-        indexes = [models.Index(fields=["state", "lease_until"], name="turn_lease")]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["session"],
-                condition=Q(state__in=["waiting", "running"]),
-                name="turn_one_active_per_session",
-            ),
-        ]
+        verbose_name = _("feedback on an answer")
+        verbose_name_plural = _("feedback on answers")
 
     def __str__(self) -> str:
-        return str(self.reply_id)
-
-
-class Article(models.Model):
-    """A knowledge-base article, the offline AI's only source."""
-
-    slug = models.SlugField(_("slug"), max_length=100)
-    language = models.CharField(
-        _("language"), max_length=16, choices=settings.LANGUAGES, default="en"
-    )
-    title = models.CharField(_("title"), max_length=200)
-    body = models.TextField(
-        _("body"),
-        help_text=_("Plain text; an empty line separates passages."),
-        validators=[MaxLengthValidator(ARTICLE_MAX_CHARACTERS)],
-    )
-    url = models.CharField(
-        _("address"), max_length=300, blank=True, help_text=_("Where customers can read it.")
-    )
-    published = models.BooleanField(_("published"), default=True)
-    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
-
-    class Meta:
-        verbose_name = _("knowledge-base article")
-        verbose_name_plural = _("knowledge base")
-        ordering = ["title"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["slug", "language"], name="article_once_per_language"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.title
+        return f"{'+' if self.helpful else '-'} #{self.message_id}"
