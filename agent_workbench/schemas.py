@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ai_chatbot.schemas import Body, Moment, PersonOut, SessionState, SessionStatus, Text
 
+Priority = Literal["low", "normal", "high", "urgent"]
 AgentStatus = Literal["online", "busy", "break", "offline"]
 
 
@@ -25,7 +26,7 @@ class AgentOut(Schema):
     id: int
     name: str
     username: str
-    role: Literal["agent", "admin"]
+    role: Literal["agent", "supervisor", "admin"]
     status: AgentStatus
     max_sessions: int
 
@@ -59,6 +60,11 @@ class SessionSummary(Schema):
     status: SessionStatus
     agent: PersonOut | None
     reason: str
+    priority: Priority
+    vip: bool
+    why: list[str]
+    unanswered_since: Moment | None
+    customer_gone_at: Moment | None
     created_at: Moment
     escalated_at: Moment | None
     last_message: LastMessage | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_chatbot.models import ChatSession, Message, MessageRole, Reason, Status
+from ai_chatbot.models import ChatSession, Message, MessageRole, Priority, Reason, Status
 from sse import enqueue_sse_message_sync
 
 AGENTS = "workbench:agents"
@@ -59,6 +59,15 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
         "status": session.status,
         "agent": person(session.agent_id, session.agent_name),
         "reason": session.escalation_reason if readable else "",
+        "priority": Priority(session.priority).code,
+        "vip": session.vip,
+        "why": reasons_for_place(session),
+        "unanswered_since": stamp(session.unanswered_since)
+        if session.unanswered_since
+        else None,
+        "customer_gone_at": stamp(session.customer_gone_at)
+        if session.customer_gone_at
+        else None,
         "created_at": stamp(session.created_at),
         "escalated_at": stamp(session.escalated_at) if session.escalated_at else None,
         "last_message": last
@@ -69,6 +78,15 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
             "created_at": stamp(last.created_at),
         },
     }
+
+
+def reasons_for_place(session: ChatSession) -> list[str]:
+    """Why a waiting session stands where it does, in the order in which it counts: its
+    priority unless normal, `ahead` (was with an agent who was lost), `vip`; then the time."""
+    if session.status != Status.PENDING_MANUAL:
+        return []
+    why = [] if session.priority == Priority.NORMAL else [Priority(session.priority).code]
+    return [*why, *(key for key in ("ahead", "vip") if getattr(session, key))]
 
 
 def message_added(message: Message, *, ends_reply: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from ai_chatbot import tokens
+from ai_chatbot.conversation import presence
 from ai_chatbot.exceptions import ConversationError
 from sse.exceptions import StreamRefused
 from sse.streams import EventStream, Grant, StreamRequest
@@ -23,6 +24,7 @@ def customer(request: StreamRequest) -> Grant:
         targets=(session.name,),
         connected={"session_name": session.name},
         subjects=frozenset({f"session:{session.name}"}),
+        presence=presence.subject(session),
     )
 
 
