@@ -10,7 +10,15 @@ from django.db.models import Q
 from django.http import HttpRequest
 from ninja import Query, Router, Status
 
-from agent_workbench import access, assignment, login_limit, presence, tokens
+from agent_workbench import (
+    access,
+    api_transfers,
+    assignment,
+    login_limit,
+    presence,
+    states,
+    tokens,
+)
 from agent_workbench.authentication import AgentCookie, AgentToken, caller
 from agent_workbench.exceptions import InvalidLogin
 from agent_workbench.models import Agent
@@ -26,14 +34,15 @@ from agent_workbench.schemas import (
 )
 from ai_chatbot import events
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
-from ai_chatbot.conversation import handoff, states, verbs
-from ai_chatbot.exceptions import SessionNotFound
+from ai_chatbot.conversation import handoff, verbs
+from ai_chatbot.conversation import states as conversation
 from ai_chatbot.limits import Limit as RateLimit
 from ai_chatbot.models import ChatSession, Reason
 from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
 
 router = Router(tags=["agent"], auth=[AgentToken(), AgentCookie()])
+router.add_router("", api_transfers.router)
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[int | None, Query(ge=0, le=MAX_ID)]
@@ -159,11 +168,12 @@ def older_messages(
     limit: Limit = 50,
 ) -> dict[str, Any]:
     """Messages before one, in the thread's order. `next`, as `cursor`, gives the page above."""
-    page = states.older_messages(
+    page = conversation.older_messages(
         _followed(request, session_name),
         before=cursor if cursor is not None else before,
         limit=limit,
     )
+    # Another agent may have taken it meanwhile.
     _followed(request, session_name)
     return page
 
@@ -234,16 +244,8 @@ def agent_json(agent: Agent) -> dict[str, Any]:
 
 
 def _followed(request: HttpRequest, session_name: str) -> ChatSession:
-    """Asked once more after reading: another agent may have taken it meanwhile."""
-    session = ChatSession.objects.filter(name=session_name).first()
-    if session is None:
-        raise SessionNotFound
-    access.check_may_follow(caller(request), session)
-    return session
+    return states.followed(caller(request), session_name)
 
 
 def _state(request: HttpRequest, session_name: str) -> dict[str, Any]:
-    _followed(request, session_name)
-    state = states.state(session_name, access.internal_target(session_name))
-    _followed(request, session_name)
-    return state
+    return states.of(caller(request), session_name)
