@@ -199,6 +199,14 @@ def abort_active(session: ChatSession, reason: str) -> bool:
     return True
 
 
+def follow(session: ChatSession) -> None:
+    """The session's turn, if it has one, goes on under the new epoch; under the session's lock.
+
+    What it shows until it is finished may be dropped on the way, as before a barrier.
+    """
+    session.turns.filter(state__in=ACTIVE).update(ownership_epoch=session.ownership_epoch)
+
+
 def stop(session: ChatSession) -> Message | None:
     """End the answer at the customer's wish, under the session's lock.
 

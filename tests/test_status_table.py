@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from agent_workbench.models import Agent
-from ai_chatbot import events
+from ai_chatbot import events, turns
 from ai_chatbot.conversation import handoff, hours, states, verbs, waiting
 from ai_chatbot.exceptions import (
     AlreadyTaken,
@@ -816,3 +816,24 @@ def test_change_that_is_done_is_not_undone_by_what_comes_after_it(
     assert answer.status_code == 200
     assert answer.json()["status"] == status_of(visitor.session) == "pending_manual"
     assert "the database is gone" in caplog.text
+
+
+@pytest.mark.parametrize("then", ["stays", "goes back"])
+def test_an_answer_goes_on_while_the_ai_keeps_the_session(then: str) -> None:
+    """Nobody is there to take over, so what the AI is saying is not cut off."""
+    name = make_session()
+    verbs.write(name, content="How long?", client_id="1")
+    (pk,) = turns.claim(1)
+    turn = turns.load(pk)
+    _, covered = turns.conversation(turn)
+    turns.start(turn)
+    turns.extend(turn, "Two")
+    handoff.escalate(name)
+    assert status_of(name) == "after_hours_email"
+    if then == "goes back":
+        handoff.cancel_escalation(name)
+    turns.extend(turn, " days.")
+    turns.finish(turn, turn.text, (), covered)
+    answer = ChatSession.objects.get(name=name).messages.get(role="assistant")
+    assert (answer.content, answer.status) == ("Two days.", "complete")
+    assert events_of(name, "reply_aborted") == []

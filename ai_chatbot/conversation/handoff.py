@@ -74,7 +74,8 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
     someone_can_come = availability.now().someone_on_duty
     has_room = someone_can_come and waiting.has_room(session)
     by_email = session.status == Status.AFTER_HOURS_EMAIL
-    turns.abort_active(session, "escalated")
+    if has_room:
+        turns.abort_active(session, "escalated")
     if not by_email:
         session.escalated_at = now
         session.left_line_at = None
@@ -116,7 +117,6 @@ def cancel_escalation(session_name: str) -> ChatSession:
     if session.status not in LEAVABLE:
         raise NotPending(status=session.status)
     was_in_line = session.status == Status.PENDING_MANUAL
-    turns.abort_active(session, "cancelled")
     records.end(session, Outcome.CANCELLED)
     _forget_handoff(session)
     with override(session.language):
@@ -369,6 +369,9 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     elif status == Status.PENDING_MANUAL:
         records.stand(session, Outcome.WAITING)
     session.save()
+    if status in turns.ANSWERED:
+        # The AI has it as before, so an answer that is being given goes on.
+        turns.follow(session)
     events.status_changed(session, previous, reason)
     if status in LEAVABLE:
         tell_availability(session, availability.now())
