@@ -1,15 +1,19 @@
-"""What an agent may see and do."""
+"""What an agent may see. The rule is the same over HTTP and for streams, and reads rows only:
+nobody is let in or shut out by hand, but streams that are open must end when a right does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Q
 
+from agent_workbench import tokens
 from agent_workbench.exceptions import MayNotFollow, NotAnAgent
-from agent_workbench.models import Agent, Role
+from agent_workbench.models import Agent, AssistRequest, TransferRequest
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession, Status
+from sse.revocation import revoke_streams
 
 
 def agent_of(user: Any) -> Agent:
@@ -21,22 +25,41 @@ def agent_of(user: Any) -> Agent:
 
 
 def may_follow(agent: Agent, session: ChatSession) -> bool:
-    """Live: one's own conversations and those nobody has; administrators follow all.
+    """Live: one's own conversations, those nobody has, and those one has been asked to help
+    with or to take, while that is open; supervisors and administrators follow all.
 
     Whoever may not follow a conversation may not read it either.
     """
-    return (
-        session.status != Status.MANUAL_LIVE
-        or session.agent_id == agent.user_id
-        or agent.role == Role.ADMIN
-    )
+    return bool(readable(agent, [session]))
+
+
+def readable(agent: Agent, sessions: Iterable[ChatSession]) -> set[int]:
+    """The keys of those that the agent may follow."""
+    free: set[int] = set()
+    others: set[int] = set()
+    for session in sessions:
+        own = session.agent_id == agent.user_id
+        open_to_all = agent.supervises or session.status != Status.MANUAL_LIVE
+        (free if own or open_to_all else others).add(session.pk)
+    if others:
+        guests = ChatSession.objects.filter(_guest(agent), pk__in=others)
+        free.update(guests.values_list("pk", flat=True))
+    return free
 
 
 def followed(agent: Agent) -> Q:
     """Those sessions of a query that the agent may follow."""
-    if agent.role == Role.ADMIN:
+    if agent.supervises:
         return Q()
-    return ~Q(status=Status.MANUAL_LIVE) | Q(agent_id=agent.user_id)
+    return ~Q(status=Status.MANUAL_LIVE) | Q(agent_id=agent.user_id) | _guest(agent)
+
+
+def _guest(agent: Agent) -> Q:
+    assists = AssistRequest.objects.filter(to_agent=agent, state=AssistRequest.State.OPEN)
+    transfers = TransferRequest.objects.filter(
+        to_agent=agent, state=TransferRequest.State.PENDING
+    )
+    return Q(pk__in=assists.values("session")) | Q(pk__in=transfers.values("session"))
 
 
 def check_may_follow(agent: Agent, session: ChatSession) -> None:
@@ -54,10 +77,48 @@ def targets_of(session: ChatSession) -> list[str]:
     return [session.name, internal_target(session.name)]
 
 
+# --- Streams that end with a right ------------------------------------------------------
+
+
 def follow_subject(session_name: str) -> str:
-    """What the streams of agents who follow a session, administrators apart, are revoked by."""
+    """What streams that anybody might open to a session are revoked by."""
     return f"follow:{session_name}"
 
 
-def subjects(agent: Agent, session_name: str) -> set[str]:
-    return set() if agent.role == Role.ADMIN else {follow_subject(session_name)}
+def guest_subject(session_name: str, agent: Agent) -> str:
+    """What the streams of an agent who has been asked to help or to take it are revoked by."""
+    return f"guest:{agent.pk}:{session_name}"
+
+
+def subjects(agent: Agent, session: ChatSession) -> set[str]:
+    """What ends the streams of an agent who may follow the session as it has been read: for
+    supervisors and administrators nothing, for a guest of a live one the end of the request."""
+    if agent.supervises:
+        return set()
+    # Reads no rows: what ended since the session was read would be missed by both subjects.
+    guest = session.status == Status.MANUAL_LIVE and session.agent_id != agent.user_id
+    return {guest_subject(session.name, agent) if guest else follow_subject(session.name)}
+
+
+def end_streams_of_others(session: ChatSession) -> None:
+    """The session has a new owner: streams end of those who may not follow it any more.
+
+    In the transaction of the change, after everything in it that ends requests.
+    """
+    owner = Agent.objects.get(user=session.agent)
+    revoke_streams(follow_subject(session.name), unless=tokens.stream_subject(owner))
+    asked = Q()
+    for requests in (AssistRequest.objects, TransferRequest.objects):
+        asked |= Q(pk__in=requests.filter(session=session).values("to_agent"))
+    for agent in Agent.objects.filter(asked).exclude(pk=owner.pk).order_by("pk"):
+        end_streams_of_guest(session, agent)
+
+
+def end_streams_of_guest(session: ChatSession, agent: Agent) -> None:
+    """A request to the agent has ended: so do the streams that it had opened, unless the agent
+    may follow the session still.
+
+    In the transaction of the change, after it. When a request begins nothing is to be done.
+    """
+    if not may_follow(agent, session):
+        revoke_streams(guest_subject(session.name, agent))

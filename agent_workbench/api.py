@@ -132,11 +132,9 @@ def sessions(
         rows = rows.filter(pk__lt=cursor)
     page = list(rows[: limit + 1])
     more, page = len(page) > limit, page[:limit]
+    readable = access.readable(caller(request), page)
     return {
-        "items": [
-            events.summary(session, readable=access.may_follow(caller(request), session))
-            for session in page
-        ],
+        "items": [events.summary(session, readable=session.pk in readable) for session in page],
         "next": str(page[-1].pk) if more else None,
     }
 
@@ -228,7 +226,7 @@ def close(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
 def reopen(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     """A closed conversation goes on, with the AI."""
     with transaction.atomic():
-        handoff.reopen(session_name)
+        handoff.reopen(session_name, caller(request).person)
         return _state(request, session_name)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from agent_workbench import access, tokens
+from agent_workbench import access
 from agent_workbench.models import Agent
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
-from sse.revocation import revoke_streams
 
 
 @transaction.atomic
@@ -19,5 +18,5 @@ def take_over(session_name: str, agent: Agent) -> ChatSession:
     Raises as ai_chatbot.conversation.handoff.take_over does.
     """
     session = handoff.take_over(session_name, agent.person)
-    revoke_streams(access.follow_subject(session_name), unless=tokens.stream_subject(agent))
+    access.end_streams_of_others(session)
     return session

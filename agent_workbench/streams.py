@@ -32,8 +32,9 @@ def own(request: StreamRequest) -> Grant:
         targets = [events.agent_target(agent.user_id), events.AGENTS]
         subjects = {tokens.stream_subject(agent)}
         for name in watched:
-            targets += access.targets_of(_followed(agent, name))
-            subjects |= access.subjects(agent, name)
+            session = _followed(agent, name)
+            targets += access.targets_of(session)
+            subjects |= access.subjects(agent, session)
     except ConversationError as error:
         raise _refused(error) from error
     presence.arrive(agent)
@@ -55,9 +56,7 @@ def of_session(request: StreamRequest) -> Grant:
     return Grant(
         targets=tuple(access.targets_of(session)),
         connected={"session_name": session.name},
-        subjects=frozenset(
-            {tokens.stream_subject(agent)} | access.subjects(agent, session.name)
-        ),
+        subjects=frozenset({tokens.stream_subject(agent)} | access.subjects(agent, session)),
     )
 
 
