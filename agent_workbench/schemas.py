@@ -65,6 +65,7 @@ class SessionSummary(Schema):
     why: list[str]
     unanswered_since: Moment | None
     customer_gone_at: Moment | None
+    has_contact: bool
     created_at: Moment
     escalated_at: Moment | None
     last_message: LastMessage | None

@@ -16,11 +16,12 @@ from ninja import Path, Query, Router, Status
 from ninja.security import HttpBearer
 
 from ai_chatbot import events, tokens
-from ai_chatbot.conversation import handoff, hours, states, verbs
+from ai_chatbot.conversation import contact, handoff, hours, states, verbs
 from ai_chatbot.limits import Limit, origin
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession, Reason
 from ai_chatbot.schemas import (
     Config,
+    Contact,
     CreatedSession,
     Error,
     Escalation,
@@ -28,6 +29,8 @@ from ai_chatbot.schemas import (
     MessagePage,
     NewMessage,
     NewSession,
+    Resume,
+    Resumed,
     SessionState,
 )
 from sse import log
@@ -74,6 +77,18 @@ def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, An
             "cursor": log.current_cursor(session.name),
         },
     )
+
+
+# Before the addresses of sessions, one of which it would be.
+@router.post(
+    "/sessions/resume",
+    response={200: Resumed, 403: Error, 404: Error, 410: Error, 422: Error, 429: Error},
+    throttle=Limit("resume", 30, per="address"),
+)
+def resume_session(request: HttpRequest, body: Resume) -> dict[str, Any]:
+    """Come back by a mail's link: a token for its session, shown this once."""
+    session, token = contact.resume(body.link)
+    return {"session_name": session.name, "token": token}
 
 
 @router.get(
@@ -165,6 +180,24 @@ def close_session(request: HttpRequest, session_name: SessionName) -> dict[str, 
     """End the conversation."""
     with transaction.atomic():
         handoff.close(session_name, None, reason=Reason.CLOSED_BY_CUSTOMER)
+        return states.state(session_name)
+
+
+@router.post(
+    "/sessions/{slug:session_name}/contact",
+    auth=visitor,
+    response={200: SessionState, **REFUSALS},
+    throttle=[
+        Limit("contact", 10, per="session"),
+        Limit("contact-from", 30, per="address"),
+    ],
+)
+def leave_contact(
+    request: HttpRequest, session_name: SessionName, body: Contact
+) -> dict[str, Any]:
+    """Say where to be written to, and why. It may be changed."""
+    with transaction.atomic():
+        contact.leave(session_name, email=body.email, note=body.note)
         return states.state(session_name)
 
 

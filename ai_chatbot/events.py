@@ -68,6 +68,7 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
         "customer_gone_at": stamp(session.customer_gone_at)
         if session.customer_gone_at
         else None,
+        "has_contact": readable and session.contact_left_at is not None,
         "created_at": stamp(session.created_at),
         "escalated_at": stamp(session.escalated_at) if session.escalated_at else None,
         "last_message": last

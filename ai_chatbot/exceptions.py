@@ -3,6 +3,8 @@ ConversationError           refused, and nothing was changed
 ├── SessionNotFound         404
 ├── InvalidToken            401  no token, or not one of ours
 ├── ForeignSession          403  a token of another session
+├── BadLink                 403  no link of a mail of ours
+├── LinkExpired             410  one whose time is over
 ├── SessionClosed           409
 ├── ManualInProgress        409  a person was asked for or is there already
 ├── NotPending              409  nothing to cancel
@@ -45,6 +47,18 @@ class ForeignSession(ConversationError):
     status = 403
     code = "FORBIDDEN"
     message = "This token belongs to another session."
+
+
+class BadLink(ConversationError):
+    status = 403
+    code = "BAD_LINK"
+    message = "This link does not lead to a conversation."
+
+
+class LinkExpired(ConversationError):
+    status = 410
+    code = "LINK_EXPIRED"
+    message = "This link has expired."
 
 
 class SessionClosed(ConversationError):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.utils.encoding import punycode
 from ninja import Schema
 from pydantic import (
     AfterValidator,
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from ai_chatbot import metadata
+from ai_chatbot.conversation.contact import NOTE_CHARACTERS
 from ai_chatbot.events import stamp
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS
 
@@ -41,10 +43,27 @@ def _email(text: str) -> str:
     return text
 
 
+def _reachable(text: str) -> str:
+    """An address that mail is sent to, by whoever gave it: nothing that Django lets through
+    and a mail server may read otherwise."""
+    _email(text)
+    user, _, domain = text.rpartition("@")
+    # Letters that only look like those of ASCII count as such where case is ignored.
+    if not user.isascii() or user.startswith('"') or "." not in domain or domain[0] == "[":
+        raise ValueError("This is not an email address.")
+    try:
+        if len(user) <= 64 and len(user) + 1 + len(punycode(domain)) <= 254:
+            return text
+    except UnicodeError:
+        pass
+    raise ValueError("This is not an email address.")
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
 Content = Annotated[Line, StringConstraints(min_length=1, max_length=MESSAGE_MAX_CHARACTERS)]
 Email = Annotated[Line, AfterValidator(_email), Field(max_length=254)]
+Address = Annotated[Line, AfterValidator(_reachable), Field(min_length=3, max_length=254)]
 ClientId = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
 Metadata = Annotated[
     dict[str, Any],
@@ -91,6 +110,27 @@ class NewMessage(Body):
 
 class Escalation(Body):
     reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class Contact(Body):
+    email: Address
+    note: Annotated[Line, Field(max_length=NOTE_CHARACTERS)] = ""
+
+
+class Resume(Body):
+    link: Annotated[
+        Line,
+        Field(
+            min_length=1,
+            max_length=2000,
+            description="The link of a mail, or the value of its `resume`.",
+        ),
+    ]
+
+
+class Resumed(Schema):
+    session_name: str
+    token: str
 
 
 class PersonOut(Schema):

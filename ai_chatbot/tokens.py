@@ -1,4 +1,7 @@
-"""Visitor tokens: 256 random bits, stored as a digest, good for one session."""
+"""Visitor tokens: 256 random bits, stored as a digest, good for one session.
+
+A session has the one that it began with, and later ones for who came back by a mail's link.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import hashlib
 import secrets
 
 from ai_chatbot.exceptions import ForeignSession, InvalidToken, SessionNotFound
-from ai_chatbot.models import ChatSession
+from ai_chatbot.models import ChatSession, SessionToken
+
+# Of one session, besides its first; the oldest go.
+MOST_TOKENS = 10
 
 
 def new() -> str:
@@ -18,6 +24,15 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def add(session: ChatSession) -> str:
+    """One more token for the session, under its lock."""
+    token = new()
+    SessionToken.objects.create(session=session, digest=digest(token))
+    kept = session.tokens.order_by("-pk").values_list("pk", flat=True)[:MOST_TOKENS]
+    session.tokens.exclude(pk__in=list(kept)).delete()
+    return token
+
+
 def session_for(token: str, session_name: str) -> ChatSession:
     """The session that the token opens.
 
@@ -25,7 +40,7 @@ def session_for(token: str, session_name: str) -> ChatSession:
     """
     if not token:
         raise InvalidToken
-    session = ChatSession.objects.filter(token_digest=digest(token)).first()
+    session = _opened_by(digest(token))
     if session is None:
         raise InvalidToken
     if session.name != session_name:
@@ -33,3 +48,10 @@ def session_for(token: str, session_name: str) -> ChatSession:
             raise ForeignSession
         raise SessionNotFound
     return session
+
+
+def _opened_by(stored: str) -> ChatSession | None:
+    return (
+        ChatSession.objects.filter(token_digest=stored).first()
+        or ChatSession.objects.filter(tokens__digest=stored).first()
+    )

@@ -264,6 +264,12 @@ OPENING_HOURS = env.str("OPENING_HOURS", default="")
 # An agent none of whose streams has been open for so long is offline.
 AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)
 
+# How customers and agents reach the pages, for links in mails.
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
+WORKBENCH_URL = (env.str("WORKBENCH_URL", default="") or PUBLIC_URL).rstrip("/")
+# The link of a mail opens its conversation for so long.
+CONTACT_LINK_DAYS = env.float("CONTACT_LINK_DAYS", default=14.0)
+
 # Asked before a customer is put in the queue: is anyone there to take over?
 HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
 

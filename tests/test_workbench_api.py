@@ -392,6 +392,12 @@ def test_list_shows_sessions_newest_first_with_their_last_message(
         "status": "bot_active",
         "agent": None,
         "reason": "",
+        "priority": "normal",
+        "vip": False,
+        "why": [],
+        "unanswered_since": None,
+        "customer_gone_at": None,
+        "has_contact": False,
         "created_at": other.created["created_at"],
         "escalated_at": None,
         "last_message": {

@@ -22,6 +22,7 @@ from ai_chatbot.models.sessions import (
     MessageRole,
     Priority,
     Reason,
+    SessionToken,
     Status,
     new_session_name,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Reason",
     "ReplyTurn",
     "Schedule",
+    "SessionToken",
     "Severity",
     "SpecialDay",
     "Status",

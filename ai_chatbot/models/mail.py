@@ -20,6 +20,7 @@ class Mail(models.Model):
         WAITING = "waiting", _("Waiting")
         SENT = "sent", _("Sent")
         FAILED = "failed", _("Failed for good")
+        NEEDLESS = "needless", _("Not needed any more")
 
     class Kind(models.TextChoices):
         STAFF = "staff", _("To staff: a customer wants to be written to")

@@ -240,6 +240,22 @@ class ChatSession(models.Model):
         return status in TRANSITIONS[self.status]
 
 
+class SessionToken(models.Model):
+    """A token given later than the session's first: for a link out of a mail."""
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="tokens")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("session token")
+        verbose_name_plural = _("session tokens")
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+
 class MessageRole(models.TextChoices):
     USER = "user", _("Customer")
     ASSISTANT = "assistant", _("AI")
