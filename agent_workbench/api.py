@@ -12,6 +12,7 @@ from ninja import Query, Router, Status
 
 from agent_workbench import (
     access,
+    api_assignment,
     api_transfers,
     assignment,
     login_limit,
@@ -31,6 +32,7 @@ from agent_workbench.schemas import (
     SessionPage,
     StatusIn,
     StatusOut,
+    TakeOver,
 )
 from ai_chatbot import events
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
@@ -42,6 +44,7 @@ from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
 
 router = Router(tags=["agent"], auth=[AgentToken(), AgentCookie()])
+router.add_router("", api_assignment.router)
 router.add_router("", api_transfers.router)
 
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -179,10 +182,15 @@ def older_messages(
 @router.post(
     "/sessions/{slug:session_name}/takeover", response={200: AgentSessionState, **REFUSALS}
 )
-def take_over(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
-    """Become the one who talks with the customer. Of several at once, one does."""
+def take_over(
+    request: HttpRequest, session_name: SessionName, body: TakeOver | None = None
+) -> dict[str, Any]:
+    """Become the one who talks with the customer. Of several at once, one does.
+
+    `force`, by a supervisor: also beyond the own limit, and from another agent.
+    """
     with transaction.atomic():
-        assignment.take_over(session_name, caller(request))
+        assignment.take_over(session_name, caller(request), force=bool(body and body.force))
         return _state(request, session_name)
 
 

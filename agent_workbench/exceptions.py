@@ -3,7 +3,11 @@ WorkbenchError(ConversationError)
 ├── InvalidLogin     401  wrong name or password, or no agent
 ├── NotAnAgent       403  logged in, but without an agent profile
 ├── CsrfFailed       403  a page's cookie without its CSRF token
-└── MayNotFollow     403  another agent's live conversation
+├── MayNotFollow     403  another agent's live conversation
+├── NotPermitted     403  for another role than the caller's
+├── AgentNotFound    404
+├── AtCapacity       409  the agent has as many live conversations as may be
+└── AgentUnavailable 409  the agent cannot be given a conversation, and why
 """
 
 from ai_chatbot.exceptions import ConversationError
@@ -35,3 +39,25 @@ class MayNotFollow(WorkbenchError):
     status = 403
     code = "NOT_ASSIGNED"
     message = "Another agent has this conversation."
+
+
+class NotPermitted(WorkbenchError):
+    status = 403
+    code = "NOT_PERMITTED"
+    message = "Your role does not permit this."
+
+
+class AgentNotFound(WorkbenchError):
+    status = 404
+    code = "AGENT_NOT_FOUND"
+    message = "There is no such agent."
+
+
+class AtCapacity(WorkbenchError):
+    code = "AT_CAPACITY"
+    message = "As many conversations as possible at once are live already."
+
+
+class AgentUnavailable(WorkbenchError):
+    code = "AGENT_UNAVAILABLE"
+    message = "This agent cannot be given a conversation now."

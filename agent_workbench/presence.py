@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from agent_workbench.models import Agent, PresenceStatus
+from agent_workbench.models import Agent, AgentQuerySet, PresenceStatus
 from ai_chatbot import events
 from sse import enqueue_sse_message_sync, processes
 from sse.hub import get_hub
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # Presence is renewed so many times before it would end; in between it need not be.
 LOOKS_PER_ABSENCE = 6
 SUBJECT = "agent:"
+# Who says so and has been seen lately is there for customers.
+ON_DUTY = (PresenceStatus.ONLINE, PresenceStatus.BUSY)
 
 
 def subject(agent: Agent) -> str:
@@ -34,13 +36,12 @@ def absence() -> timedelta:
 
 def anyone_available() -> bool:
     """Whether a customer who asks for a person can be put in line: HANDOFF_AVAILABILITY."""
-    return (
-        Agent.objects.active()
-        .filter(
-            status__in=[PresenceStatus.ONLINE, PresenceStatus.BUSY],
-            seen_at__gt=timezone.now() - absence(),
-        )
-        .exists()
+    return on_duty().exists()
+
+
+def on_duty() -> AgentQuerySet:
+    return Agent.objects.active().filter(
+        status__in=ON_DUTY, seen_at__gt=timezone.now() - absence()
     )
 
 
@@ -77,8 +78,9 @@ def _arrive(agent: Agent) -> Agent:
 
 
 def _lock(agent: Agent) -> Agent:
-    # Not the user: whoever changes one locks the agent after it.
-    locking = Agent.objects.select_for_update(of=("self",))
+    # Not the user: whoever changes one locks the agent after it. And not the key: what refers
+    # to the agent may be stored meanwhile, by whoever holds the target that is announced on.
+    locking = Agent.objects.select_for_update(of=("self",), no_key=True)
     return locking.select_related("user").get(pk=agent.pk)
 
 
@@ -89,7 +91,7 @@ def note_absences() -> None:
     present = {int(s.removeprefix(SUBJECT)) for s in processes.present_subjects(SUBJECT)}
     Agent.objects.filter(pk__in=present).update(seen_at=now)
     gone = (
-        Agent.objects.select_for_update(of=("self",))
+        Agent.objects.select_for_update(of=("self",), no_key=True)
         .select_related("user")
         .exclude(status=PresenceStatus.OFFLINE)
         .exclude(seen_at__gt=now - absence())

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from ninja import Schema
 from pydantic import Field
 
+from ai_chatbot.api import MAX_ID
 from ai_chatbot.schemas import Body, Moment, PersonOut, SessionState, SessionStatus, Text
 
 Priority = Literal["low", "normal", "high", "urgent"]
@@ -36,6 +37,18 @@ class LoggedIn(Schema):
     expires_in: int
     refresh_token: str
     agent: AgentOut
+
+
+class TakeOver(Body):
+    force: bool = False
+
+
+class Assign(Body):
+    agent_id: Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+class PriorityIn(Body):
+    priority: Priority
 
 
 class StatusIn(Body):

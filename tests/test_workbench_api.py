@@ -660,7 +660,7 @@ def test_second_agent_cannot_take_over(
     alice.post(TAKEN.format(visitor.session))
     error = error_of(bob.post(TAKEN.format(visitor.session)), 409, "ALREADY_TAKEN")
     assert error["details"] == {"agent": alice.person}
-    # Not an administrator either: a conversation is handed on, not taken away.
+    # Not an administrator either, unless by force.
     chief = Colleague(make_agent("chief", role="admin"))
     error_of(chief.post(TAKEN.format(visitor.session)), 409, "ALREADY_TAKEN")
     assert alice.post(TAKEN.format(visitor.session)).status_code == 200
@@ -776,6 +776,9 @@ CALLS = [
     ("POST", "/sessions/{}/release"),
     ("POST", "/sessions/{}/close"),
     ("POST", "/sessions/{}/reopen"),
+    ("POST", "/sessions/{}/assign"),
+    ("POST", "/sessions/{}/requeue"),
+    ("PUT", "/sessions/{}/priority"),
 ]
 BODY = {"content": "hello", "client_id": "1", "status": "online"}
 

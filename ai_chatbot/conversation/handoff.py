@@ -130,6 +130,22 @@ def cancel_escalation(session_name: str) -> ChatSession:
     return session
 
 
+def prioritise_locked(session: ChatSession, priority: Priority) -> ChatSession:
+    """Places in the line move by it. Raises SessionClosed."""
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    if session.priority == priority:
+        return session
+    session.priority = priority
+    session.save(update_fields=["priority", "updated_at"])
+    if session.status in LEAVABLE:
+        events.queue_updated(session, "updated")
+        transaction.on_commit(waiting.bell.ring, robust=True)
+    elif session.status == Status.MANUAL_LIVE:
+        events.own_session_updated(session)
+    return session
+
+
 # --- Duty and presence: what follows when time passes -----------------------------------
 
 
@@ -248,13 +264,10 @@ def take_over_locked(
     `force`: also from another owner. Whether the agent has room is the caller's to know.
     Raises SessionClosed, AlreadyTaken.
     """
-    if session.status == Status.CLOSED:
-        raise SessionClosed
+    check_may_take(session, agent, force=force)
     if session.status == Status.MANUAL_LIVE:
         if session.agent_id == agent.id:
             return session
-        if not force:
-            raise AlreadyTaken(agent=events.person(session.agent_id, session.agent_name))
         records.end(session, Outcome.TRANSFERRED)
     turns.abort_active(session, "taken_over")
     now = timezone.now()
@@ -286,6 +299,15 @@ def take_over_locked(
     _become(session, Status.MANUAL_LIVE, reason)
     events.session_assigned(session)
     return session
+
+
+def check_may_take(session: ChatSession, agent: Person, *, force: bool = False) -> None:
+    """`force`: also from another owner. Raises SessionClosed, AlreadyTaken."""
+    if session.status == Status.CLOSED:
+        raise SessionClosed
+    others = session.status == Status.MANUAL_LIVE and session.agent_id != agent.id
+    if others and not force:
+        raise AlreadyTaken(agent=events.person(session.agent_id, session.agent_name))
 
 
 @transaction.atomic

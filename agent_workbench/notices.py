@@ -1,0 +1,34 @@
+"""What an agent must hear of, also on return: rows that stay until they have been read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent_workbench.models import Agent, Notice
+from ai_chatbot import events
+from ai_chatbot.models import ChatSession
+from sse import enqueue_sse_message_sync
+
+
+def tell(agent: Agent | int, kind: Notice.Kind, session: ChatSession, **details: Any) -> Notice:
+    """Store it, and say so on the agent's own stream. `agent` may be the profile's key.
+
+    In the transaction of what it tells of, after the conversation's own events.
+    """
+    if not isinstance(agent, Agent):
+        agent = Agent.objects.get(pk=agent)
+    notice = Notice.objects.create(agent=agent, kind=kind, session=session, details=details)
+    enqueue_sse_message_sync(
+        events.agent_target(agent.user_id), {"type": "notice", "payload": as_json(notice)}
+    )
+    return notice
+
+
+def as_json(notice: Notice) -> dict[str, Any]:
+    return {
+        "id": notice.pk,
+        "kind": notice.kind,
+        "session_name": notice.session.name,
+        "details": notice.details,
+        "created_at": events.stamp(notice.created_at),
+    }
