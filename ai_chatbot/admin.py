@@ -1,16 +1,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 
+from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ai_chatbot.conversation import handoff
+from ai_chatbot.conversation import handoff, timetable
 from ai_chatbot.exceptions import ConversationError
-from ai_chatbot.models import Article, ChatSession, Message, Reason
+from ai_chatbot.models import (
+    Article,
+    ChatSession,
+    Message,
+    OpeningSpan,
+    Reason,
+    Schedule,
+    SpecialDay,
+    Weekday,
+)
 
 
 class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -109,3 +124,109 @@ class ArticleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_editable = ["published"]
     search_fields = ["title", "body", "slug"]
     prepopulated_fields = {"slug": ["title"]}
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Schedule
+        fields = ["time_zone", "holidays_country", "holidays_region"]
+
+    def clean_holidays_country(self) -> str:
+        return str(self.cleaned_data["holidays_country"]).upper()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        country = cleaned.get("holidays_country", "")
+        region = cleaned.get("holidays_region", "")
+        try:
+            known = timetable.regions(country) if country else []
+        except timetable.UnknownHolidays:
+            self.add_error(
+                "holidays_country",
+                _("No public holidays are known of “%(country)s”. Write it like DE or US.")
+                % {"country": country},
+            )
+            return cleaned
+        if not region or region in known:
+            return cleaned
+        if known:
+            text = _("“%(country)s” has no region “%(region)s”, but: %(known)s.")
+        else:
+            text = _("The public holidays of “%(country)s” are the same in all regions.")
+        named = {"country": country, "region": region, "known": ", ".join(known)}
+        self.add_error("holidays_region", text % named)
+        return cleaned
+
+
+WEEK_SECONDS = int(timedelta(days=7).total_seconds())
+DAY_SECONDS = int(timedelta(days=1).total_seconds())
+
+
+class SpanFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    def clean(self) -> None:
+        """No two may overlap, the last of Sunday and the first of Monday included."""
+        super().clean()
+        stretches = []
+        for form in self.forms:
+            span = getattr(form, "cleaned_data", {})
+            if span.get("DELETE") or None in map(span.get, ("weekday", "opens", "closes")):
+                continue
+            opens, closes = (
+                moment.hour * 3600 + moment.minute * 60 + moment.second
+                for moment in (span["opens"], span["closes"])
+            )
+            begins = span["weekday"] * DAY_SECONDS + opens
+            length = (closes - opens) % DAY_SECONDS or DAY_SECONDS
+            stretches.append((begins, begins + length, Weekday(span["weekday"]).label))
+        if not stretches:
+            return
+        stretches.sort()
+        first = stretches[0]
+        around = (first[0] + WEEK_SECONDS, first[1] + WEEK_SECONDS, first[2])
+        for earlier, later in pairwise([*stretches, around]):
+            if later[0] < earlier[1]:
+                raise ValidationError(
+                    _("Times that begin on %(one)s and on %(other)s overlap."),
+                    code="overlap",
+                    params={"one": earlier[2], "other": later[2]},
+                )
+
+
+class OpeningSpanInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = OpeningSpan
+    formset = SpanFormSet
+    extra = 0
+
+
+class SpecialDayInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = SpecialDay
+    extra = 0
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """All there is to opening hours, on one page."""
+
+    form = ScheduleForm
+    inlines = [OpeningSpanInline, SpecialDayInline]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": ["time_zone", "holidays_country", "holidays_region"],
+                "description": _(
+                    "Times belong to the day on which they begin; they go on over midnight "
+                    "where they do not close after they open, and 00:00 to 00:00 is a whole "
+                    "day. Without any, the setting OPENING_HOURS counts. On public holidays "
+                    "it is closed, unless they are among the special days; a special day "
+                    "without times is closed."
+                ),
+            },
+        )
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and not Schedule.objects.exists()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"time_zone": settings.TIME_ZONE, **super().get_changeform_initial_data(request)}

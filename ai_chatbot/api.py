@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 from ninja.security import HttpBearer
 
 from ai_chatbot import events, tokens
-from ai_chatbot.conversation import contact, handoff, hours, states, verbs
+from ai_chatbot.conversation import contact, handoff, hours, states, timetable, verbs
 from ai_chatbot.limits import Limit, origin
 from ai_chatbot.models import MESSAGE_MAX_CHARACTERS, ChatSession, Reason
 from ai_chatbot.schemas import (
@@ -206,6 +206,7 @@ def config(
     request: HttpRequest, language: Annotated[str, Query(max_length=35)] = ""
 ) -> dict[str, Any]:
     """What a chat window shows before there is a conversation."""
+    schedule, now = hours.current(), timezone.now()
     with translation.override(_language(request, language)):
         return {
             "greeting": _("Hello! Ask me anything about our shop."),
@@ -214,12 +215,10 @@ def config(
                 _("How do I return something?"),
                 _("Which payment methods do you accept?"),
             ],
-            "hours": {
-                day: [[hours.clock(opens), hours.clock(closes)] for opens, closes in spans]
-                for day, spans in hours.parse(settings.OPENING_HOURS).items()
-            },
-            "time_zone": settings.TIME_ZONE,
-            "open_now": hours.is_open(),
+            "hours": timetable.week(schedule),
+            "hours_today": timetable.today(schedule, now),
+            "time_zone": schedule.zone.key,
+            "open_now": schedule.is_open(now),
             "languages": [
                 {"code": code, "name": str(name)} for code, name in settings.LANGUAGES
             ],

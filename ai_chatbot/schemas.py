@@ -209,6 +209,7 @@ class Config(Schema):
     greeting: str
     starter_questions: list[str]
     hours: dict[str, list[list[str]]]
+    hours_today: list[list[str]]
     time_zone: str
     open_now: bool
     languages: list[Language]

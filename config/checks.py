@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from ai_chatbot.conversation import hours
+from ai_chatbot.conversation import timetable
 from ai_chatbot.texts import REPLY_CHARACTERS
 from config.env_file import unread_lines, unread_names
 
@@ -52,12 +52,12 @@ def ai_backend(**_: Any) -> list[CheckMessage]:
 
 def opening_hours(**_: Any) -> list[CheckMessage]:
     try:
-        hours.parse(settings.OPENING_HOURS)
-    except hours.InvalidHours as error:
+        timetable.parse(settings.OPENING_HOURS)
+    except timetable.InvalidHours as error:
         return [
             Error(
                 f"OPENING_HOURS cannot be read: {error}",
-                hint="Write it like: mon-fri 09:00-18:00; sat 10:00-14:00. Empty: always open.",
+                hint="Write it like: mon-fri 09:00-18:00; sat 22:00-06:00. Empty: always open.",
                 id="config.E003",
             )
         ]

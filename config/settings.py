@@ -258,8 +258,8 @@ AI_ANSWER_CHARACTERS = env.int("AI_ANSWER_CHARACTERS", default=2000)
 AI_ANSWER_SECONDS = env.float("AI_ANSWER_SECONDS", default=30.0)
 AI_PATIENCE_SECONDS = env.float("AI_PATIENCE_SECONDS", default=20.0)
 
-# Times at which people are at work, in TIME_ZONE, like "mon-fri 09:00-18:00; sat 10:00-14:00".
-# Empty: always.
+# Times at which people are at work, in TIME_ZONE, like "mon-fri 09:00-18:00; sat 22:00-06:00".
+# Empty: always. What is edited in the admin goes before it.
 OPENING_HOURS = env.str("OPENING_HOURS", default="")
 # An agent none of whose streams has been open for so long is offline.
 AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)

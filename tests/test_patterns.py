@@ -17,7 +17,7 @@ from tests.harness.environment import ROOT
 
 # Modules that may use Python's own patterns, and on what text.
 ELSEWHERE = {
-    "ai_chatbot/conversation/hours.py": "OPENING_HOURS, from the settings",
+    "ai_chatbot/conversation/timetable.py": "OPENING_HOURS, from the settings",
     "config/env_file.py": "the .env file, which its operator writes",
     "sse/cursors.py": "cursors, which its one pattern can match in one way only",
 }

@@ -14,7 +14,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from agent_workbench.models import Agent
 from ai_chatbot import events, turns
-from ai_chatbot.conversation import handoff, hours, states, verbs, waiting
+from ai_chatbot.conversation import handoff, hours, states, timetable, verbs, waiting
 from ai_chatbot.exceptions import (
     AlreadyTaken,
     ConversationError,
@@ -574,7 +574,7 @@ def test_escalation_goes_into_the_line_when_an_agent_can_come(status: str) -> No
 def test_escalation_goes_to_email_outside_opening_hours(
     settings: Settings, alice: Agent
 ) -> None:
-    tomorrow = hours.DAYS[(timezone.localtime().weekday() + 1) % 7]
+    tomorrow = timetable.DAYS[(timezone.localtime().weekday() + 1) % 7]
     settings.OPENING_HOURS = f"{tomorrow} 00:00-00:01"
     name = make_session()
     handoff.escalate(name)
@@ -624,7 +624,6 @@ def test_opening_hours_are_in_the_sites_time_zone(settings: Settings) -> None:
         "mon",
         "mon 9:00-18:00",
         "mon 09:00",
-        "mon 18:00-09:00",
         "mon 09:00-09:00",
         "mon 24:00-24:00",
         "mon 25:00-26:00",
@@ -638,8 +637,8 @@ def test_opening_hours_are_in_the_sites_time_zone(settings: Settings) -> None:
     ],
 )
 def test_unreadable_opening_hours_are_refused_with_the_part_that_is_wrong(text: str) -> None:
-    with pytest.raises(hours.InvalidHours, match=text.split(";")[-1].strip()[:3].lower()):
-        hours.parse(text)
+    with pytest.raises(timetable.InvalidHours, match=text.split(";")[-1].strip()[:3].lower()):
+        timetable.parse(text)
 
 
 def in_line() -> list[str]:

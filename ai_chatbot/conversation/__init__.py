@@ -5,6 +5,7 @@ handoff         who has the conversation: every change of its status
 waiting         the line: its order, places, and how long it may take
 availability    whether somebody can come, and when
 hours           when people are at work
+timetable       the week's times and holidays, in a time zone
 presence        whether the customer's page is open
 contact         how a customer is reached who has left
 records         why a person was asked for, and how it ended

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from ai_chatbot import events
@@ -23,8 +24,9 @@ class Availability:
 
 def now() -> Availability:
     """As the rows have it at this moment."""
-    if not hours.is_open():
-        return Availability(False, hours.next_opening())
+    schedule, moment = hours.current(), timezone.now()
+    if not schedule.is_open(moment):
+        return Availability(False, schedule.next_opening(moment))
     return Availability(bool(import_string(settings.HANDOFF_AVAILABILITY)()), None)
 
 

@@ -1,79 +1,88 @@
-"""Opening hours, from the setting OPENING_HOURS."""
+"""When people are at work: as edited in the admin, else as the settings OPENING_HOURS and
+TIME_ZONE have it."""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, time, timedelta
+import logging
+from datetime import datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.utils import timezone
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_RULE = re.compile(
-    r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?\s+"
-    r"(?P<opens>\d{2}:\d{2})-(?P<closes>\d{2}:\d{2})"
-)
+from ai_chatbot.conversation.timetable import ALL_DAY, DAYS, Span, Timetable, parse
+from ai_chatbot.models import Schedule, SpecialDay
+
+logger = logging.getLogger(__name__)
+
+# The last that was read, with the stamp of its row: what is changed in the admin has another.
+_read: tuple[str, Timetable] | None = None
 
 
-class InvalidHours(ValueError):
-    pass
+def current() -> Timetable:
+    """One query, and three more after a change."""
+    global _read
+    row = Schedule.objects.only("stamp").first()
+    if row is None:
+        return _from_settings()
+    stamp, last = row.stamp, _read
+    if last is None or last[0] != stamp:
+        # Read after the stamp: at least as new as that, so that nothing older is kept for it.
+        last = _read = (stamp, _from_rows(row.pk))
+    return last[1]
 
 
-def parse(text: str) -> dict[str, list[tuple[time, time]]]:
-    """`mon-fri 09:00-18:00; sat 10:00-14:00` by day. Empty text: {}, which is always open.
-
-    A span whose end is not after its start, an unknown day, anything else: InvalidHours.
-    """
-    spans: dict[str, list[tuple[time, time]]] = {}
-    for rule in filter(None, (part.strip().lower() for part in text.split(";"))):
-        match = _RULE.fullmatch(rule)
-        if not match:
-            raise InvalidHours(f"{rule!r} is not like 'mon-fri 09:00-18:00'.")
-        first, last = match["first"], match["last"] or match["first"]
-        if first not in DAYS or last not in DAYS or DAYS.index(last) < DAYS.index(first):
-            raise InvalidHours(f"{rule!r} names no span of days from mon to sun.")
-        try:
-            opens, closes = time.fromisoformat(match["opens"]), _closing(match["closes"])
-        except ValueError as error:
-            raise InvalidHours(f"{rule!r}: {error}.") from error
-        if closes <= opens:
-            raise InvalidHours(f"{rule!r} closes before it opens.")
-        for day in DAYS[DAYS.index(first) : DAYS.index(last) + 1]:
-            spans.setdefault(day, []).append((opens, closes))
-    return spans
-
-
-def _closing(text: str) -> time:
-    return time.max if text == "24:00" else time.fromisoformat(text)
-
-
-def clock(moment: time) -> str:
-    """`HH:MM`, as in the setting: a day ends at 24:00."""
-    return "24:00" if moment == time.max else f"{moment:%H:%M}"
-
-
-def is_open(moment: datetime | None = None) -> bool:
-    """Whether people are at work at `moment` (default: now), in the site's time zone."""
-    spans = parse(settings.OPENING_HOURS)
-    if not spans:
-        return True
-    local = timezone.localtime(moment)
-    return any(
-        opens <= local.time() < closes for opens, closes in spans.get(DAYS[local.weekday()], ())
+def _from_rows(pk: int) -> Timetable:
+    row = Schedule.objects.filter(pk=pk).first()
+    if row is None:
+        return _from_settings()
+    week: list[list[Span]] = [[] for _ in DAYS]
+    for span in row.spans.all():
+        week[span.weekday].append((span.opens, span.closes))
+    return Timetable(
+        zone=_zone(row.time_zone),
+        week=tuple(map(tuple, week)) if any(week) else _from_settings().week,
+        days={
+            day.date: ()
+            if day.opens is None or day.closes is None
+            else ((day.opens, day.closes),)
+            for day in row.days.all()
+        },
+        country=row.holidays_country,
+        region=row.holidays_region,
     )
 
 
+def _spans(day: SpecialDay) -> tuple[Span, ...]:
+    return () if day.opens is None or day.closes is None else ((day.opens, day.closes),)
+
+
+def _from_settings() -> Timetable:
+    return _parsed(settings.OPENING_HOURS, settings.TIME_ZONE)
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str, time_zone: str) -> Timetable:
+    spans = parse(text) or {day: [ALL_DAY] for day in DAYS}
+    return Timetable(ZoneInfo(time_zone), tuple(tuple(spans.get(day, ())) for day in DAYS))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # Known when it was saved, maybe on another machine.
+        logger.warning("the time zone %r of the opening hours is not known here", name)
+        return ZoneInfo(settings.TIME_ZONE)
+
+
+def is_open(moment: datetime | None = None) -> bool:
+    """Whether people are at work at `moment` (default: now)."""
+    return current().is_open(moment or timezone.now())
+
+
 def next_opening(moment: datetime | None = None) -> datetime | None:
-    """When people are at work again after `moment` (default: now), None if they are now, or
-    never."""
-    spans = parse(settings.OPENING_HOURS)
-    if not spans or is_open(moment):
-        return None
-    local = timezone.localtime(moment)
-    for days in range(8):
-        day = local.date() + timedelta(days=days)
-        for opens, _closes in sorted(spans.get(DAYS[day.weekday()], ())):
-            begins = datetime.combine(day, opens, tzinfo=local.tzinfo)
-            if begins > local:
-                return begins
-    return None
+    """When people are at work again after `moment` (default: now), in UTC; None if they are,
+    or will not be within a year."""
+    return current().next_opening(moment or timezone.now())
