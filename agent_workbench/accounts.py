@@ -11,8 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from agent_workbench import tokens
+from agent_workbench import roles, tokens
 from agent_workbench.models import Agent, Role
+from ai_chatbot.conversation import audit
 
 
 @transaction.atomic
@@ -45,20 +46,37 @@ def create_agent(
 def follow_role(agent: Agent, former: str | None) -> None:
     """Give the user what the agent's role asks for, and take what `former` did.
 
-    Administrators may do everything in Django's admin. Whoever's role has changed opens
-    streams and logs in to the API anew. `former` None: the agent is new.
+    Supervisors and administrators log in to Django's admin, where their group's permissions
+    decide; administrators may do everything there. Whoever's role has changed opens streams
+    and logs in to the API anew. `former` None: the agent is new.
     """
-    if Role.ADMIN in (agent.role, former):
-        _administrate(agent.user, agent.role == Role.ADMIN)
+    _become(agent.user, agent.role, former)
     if former is not None:
         tokens.end_all(agent)
+    audit.note(
+        audit.ROLE_CHANGE,
+        agent.changed_by,
+        agent=agent.user_id,
+        name=agent.username,
+        role=agent.role,
+        former=former,
+    )
 
 
 def leave(agent: Agent) -> None:
-    """The agent's profile goes. So does what an administrator may do, but of the last one."""
+    """The agent's profile goes. So does what its role let the user do, but of the last
+    administrator."""
     tokens.end_all(agent)
-    if agent.role == Role.ADMIN and administrator_remains_without([agent.user_id]):
-        _administrate(agent.user, False)
+    if agent.role != Role.ADMIN or administrator_remains_without([agent.user_id]):
+        _become(agent.user, None, agent.role)
+    audit.note(
+        audit.ROLE_CHANGE,
+        agent.changed_by,
+        agent=agent.user_id,
+        name=agent.username,
+        role=None,
+        former=agent.role,
+    )
 
 
 def check_administrator_remains(leaving: Any) -> None:
@@ -83,6 +101,19 @@ def administrator_remains_without(users: Collection[int]) -> bool:
     return not leaving or len(leaving) < len(known)
 
 
-def _administrate(user: Any, may: bool) -> None:
-    user.is_staff = user.is_superuser = may
-    user.save(update_fields=["is_staff", "is_superuser"])
+def _become(user: Any, role: str | None, former: str | None) -> None:
+    """Group and flags. What a user was given otherwise than by `former` stays."""
+    if former is not None:
+        user.groups.remove(roles.group_of(former))
+    if role is not None:
+        user.groups.add(roles.group_of(role))
+    known = user.is_staff, user.is_superuser
+    if Role.ADMIN in (role, former):
+        user.is_superuser = role == Role.ADMIN
+    if role in roles.STAFF:
+        user.is_staff = True
+    elif former in roles.STAFF:
+        # A superuser who could not log in to the admin would be none.
+        user.is_staff = user.is_superuser
+    if (user.is_staff, user.is_superuser) != known:
+        user.save(update_fields=["is_staff", "is_superuser"])

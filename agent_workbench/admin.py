@@ -5,12 +5,14 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from agent_workbench import accounts
 from agent_workbench.forms import AccountForm, AgentForm, StaffLoginForm
 from agent_workbench.models import Agent
+from ai_chatbot.conversation import people
 
 admin.site.login_form = StaffLoginForm
 admin.site.unregister(get_user_model())
@@ -37,6 +39,18 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ["user"]
     search_fields = ["display_name", "user__username"]
     autocomplete_fields = ["user"]
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        obj.changed_by = people.administration(request.user)
+        super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: Agent) -> None:
+        obj.changed_by = people.administration(request.user)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        for agent in queryset:
+            self.delete_model(request, agent)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> list[str]:
         fields = ["status", "seen_at"]

@@ -77,6 +77,8 @@ class Agent(models.Model):
 
     # What is stored while it is being saved; None: nothing yet.
     former_role: str | None
+    # Who changes it, for the audit log; None: a command, or code.
+    changed_by: Person | None = None
 
     objects = AgentQuerySet.as_manager()
 

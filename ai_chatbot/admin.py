@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ai_chatbot.conversation import handoff, timetable
+from ai_chatbot.conversation import handoff, people, timetable
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import (
     Article,
@@ -79,23 +79,25 @@ class ChatSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        # Needed for the actions; every field is read-only.
-        return super().has_change_permission(request)
+    def has_supervise_permission(self, request: HttpRequest) -> bool:
+        """What the actions ask for; every field is read-only."""
+        return request.user.has_perm("ai_chatbot.supervise_sessions")
 
     def get_readonly_fields(self, request: HttpRequest, obj: object = None) -> list[str]:
         return [field.name for field in ChatSession._meta.fields]
 
-    @admin.action(description=_("Release to the AI"), permissions=["change"])
+    @admin.action(description=_("Release to the AI"), permissions=["supervise"])
     def release_to_ai(self, request: HttpRequest, sessions: QuerySet[ChatSession]) -> None:
-        self._each(request, sessions, lambda name: handoff.release(name, None))
+        by = people.administration(request.user)
+        self._each(request, sessions, lambda name: handoff.release(name, by))
 
-    @admin.action(description=_("Close"), permissions=["change"])
+    @admin.action(description=_("Close"), permissions=["supervise"])
     def close_sessions(self, request: HttpRequest, sessions: QuerySet[ChatSession]) -> None:
+        by = people.administration(request.user)
         self._each(
             request,
             sessions,
-            lambda name: handoff.close(name, None, reason=Reason.CLOSED_BY_AGENT),
+            lambda name: handoff.close(name, by, reason=Reason.CLOSED_BY_AGENT),
         )
 
     def _each(

@@ -170,7 +170,12 @@ def test_demo_has_articles_in_both_languages_and_agents(demo: Path) -> None:
     assert len(password) >= 12
     assert password in printed
     roles = dict(Agent.objects.values_list("user__username", "role"))
-    assert roles == {"alice": "agent", "bob": "agent", "admin": "admin"}
+    assert roles == {
+        "alice": "agent",
+        "bob": "agent",
+        "carol": "supervisor",
+        "admin": "admin",
+    }
     for name in roles:
         assert authenticate(username=name, password=password) is not None
         assert name in printed
@@ -232,9 +237,9 @@ def test_demo_whose_password_file_is_gone_makes_a_new_one_and_says_so(demo: Path
     first = seed()
     demo.unlink()
     again = seed()
-    assert "did not open admin, alice, bob" in again
+    assert "did not open admin, alice, bob, carol" in again
     assert shown(again)[1] != shown(first)[1]
-    assert shown(again)[0] == ["alice", "bob", "admin"]
+    assert shown(again)[0] == ["alice", "bob", "carol", "admin"]
     assert all_log_in(again)
     assert "did not open" not in seed()
 
@@ -259,7 +264,7 @@ def test_password_changed_by_hand_is_the_demos_again(demo: Path) -> None:
     change_password("alice")
     again = seed()
     assert "did not open alice;" in again
-    assert shown(again)[0] == ["alice", "bob", "admin"]
+    assert shown(again)[0] == ["alice", "bob", "carol", "admin"]
     assert all_log_in(again)
 
 
@@ -268,7 +273,7 @@ def test_password_of_an_agent_who_only_has_a_demo_name_stays(demo: Path) -> None
     create_agent("admin", role="admin", display_name="The owner")
     first = seed()
     assert "with passwords of their own: admin" in first
-    assert shown(first)[0] == ["alice", "bob"]
+    assert shown(first)[0] == ["alice", "bob", "carol"]
     assert all_log_in(first)
     assert authenticate(username="admin", password=PASSWORD)
 
@@ -281,7 +286,7 @@ def test_outside_the_demo_a_password_changed_by_hand_stays(
     settings.DEMO = False
     again = seed()
     assert "with passwords of their own: alice" in again
-    assert shown(again)[0] == ["bob", "admin"]
+    assert shown(again)[0] == ["bob", "carol", "admin"]
     assert all_log_in(again)
     assert authenticate(username="alice", password=PASSWORD)
 
@@ -294,7 +299,7 @@ def test_deactivated_agent_is_not_said_to_log_in(demo: Path) -> None:
     seed()
     get_user_model().objects.filter(username="bob").update(is_active=False)
     again = seed()
-    assert shown(again)[0] == ["alice", "admin"]
+    assert shown(again)[0] == ["alice", "carol", "admin"]
     assert all_log_in(again)
 
 

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission, User
-from django.db import connection, transaction
+from django.contrib.auth.models import Group, Permission, User
+from django.db import IntegrityError, connection, models, transaction
 from django.test import Client
 from pytest_django import Settings
 
-from agent_workbench import accounts, presence, tokens
+from agent_workbench import accounts, presence, roles, tokens
 from agent_workbench.models import Agent, PresenceStatus, Role
+from ai_chatbot.conversation import audit, handoff, verbs
+from ai_chatbot.models import AuditEntry
+from ai_chatbot.models.audit import AuditError
 from sse.targets import CONTROL
-from tests.in_process import Api, browser, events_of
+from tests.in_process import Api, browser, events_of, make_session
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +37,16 @@ def carol(chief: Agent) -> Agent:
 
 def flags(agent: Agent) -> tuple[bool, bool]:
     user = get_user_model().objects.get(pk=agent.user_id)
-    assert user.is_staff == user.is_superuser
     return user.is_staff, user.is_superuser
+
+
+def groups(agent: Agent) -> list[str]:
+    return list(agent.user.groups.values_list("name", flat=True))
+
+
+def become(agent: Agent, role: str) -> None:
+    agent.role = role
+    agent.save()
 
 
 def site_of(agent: Agent) -> Client:
@@ -49,11 +60,108 @@ def edit_role(site: Client, agent: Agent, role: str) -> Any:
     return site.post(f"/admin/agent_workbench/agent/{agent.pk}/change/", form)
 
 
-def test_only_administrators_use_djangos_admin(chief: Agent, carol: Agent) -> None:
-    assert flags(chief) == (True, True)
-    assert flags(carol) == (False, False)
-    assert site_of(chief).get("/admin/").status_code == 200
-    assert site_of(carol).get("/admin/").status_code == 302
+@pytest.mark.parametrize(
+    ("role", "expected", "group"),
+    [
+        ("agent", (False, False), "Agents"),
+        ("supervisor", (True, False), "Supervisors"),
+        ("admin", (True, True), "Administrators"),
+    ],
+)
+def test_group_and_flags_follow_the_role(
+    chief: Agent, carol: Agent, role: str, expected: tuple[bool, bool], group: str
+) -> None:
+    made = accounts.create_agent("made", PASSWORD, role=role)
+    for former in Role.values:
+        become(carol, former)
+        become(carol, role)
+        for agent in (carol, made):
+            assert flags(agent) == expected
+            assert groups(agent) == [group]
+    assert site_of(made).get("/admin/").status_code == (200 if expected[0] else 302)
+    made.delete()
+    assert flags(made) == (False, False)
+    assert groups(made) == []
+
+
+def test_groups_of_a_new_database_are_those_that_are_made_later() -> None:
+    def permitted() -> dict[str, set[str]]:
+        return {
+            role: {
+                f"{app}.{codename}"
+                for app, codename in roles.group_of(role).permissions.values_list(
+                    "content_type__app_label", "codename"
+                )
+            }
+            for role in Role.values
+        }
+
+    migrated = permitted()
+    Group.objects.all().delete()
+    assert permitted() == migrated
+    assert migrated["agent"] == set()
+    assert migrated["supervisor"] == {
+        f"{app}.{codename}" for app, names in roles.SUPERVISORS.items() for codename in names
+    }
+    assert "auth.change_user" in migrated["admin"]
+
+
+def test_supervisor_sees_sessions_and_acts_on_them_in_the_admin(carol: Agent) -> None:
+    become(carol, Role.SUPERVISOR)
+    alice = accounts.create_agent("alice", PASSWORD)
+    name = make_session()
+    verbs.write(name, content="a parrot", client_id="1")
+    session = handoff.take_over(name, alice.person)
+    site = site_of(carol)
+    page = site.get(f"/admin/ai_chatbot/chatsession/{session.pk}/change/")
+    assert "a parrot" in page.content.decode()
+    act = {"action": "close_sessions", "_selected_action": [session.pk]}
+    assert site.post("/admin/ai_chatbot/chatsession/", act).status_code == 302
+    session.refresh_from_db()
+    assert session.status == "closed"
+    entry = AuditEntry.objects.get(action="close")
+    assert (entry.actor_id, entry.session_name) == (carol.user_id, name)
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        ("ai_chatbot/article", 200),
+        ("ai_chatbot/article/add", 403),
+        ("ai_chatbot/chatsession", 200),
+        ("agent_workbench/agent", 200),
+        ("agent_workbench/agent/add", 403),
+        ("auth/user", 403),
+        ("auth/group", 403),
+        ("sse/event", 403),
+    ],
+)
+def test_permissions_of_the_group_decide_in_the_admin(
+    chief: Agent, carol: Agent, page: str, status: int
+) -> None:
+    become(carol, Role.SUPERVISOR)
+    site = site_of(carol)
+    assert site.get(f"/admin/{page}/").status_code == status
+    assert site_of(chief).get(f"/admin/{page}/").status_code in (200, 403)
+    # Not the role: whoever takes the permissions from the group takes them from its members.
+    roles.group_of(Role.SUPERVISOR).permissions.clear()
+    assert site.get(f"/admin/{page}/").status_code == 403
+    assert carol.supervises
+
+
+def test_supervisor_edits_limits_and_gives_no_roles(carol: Agent) -> None:
+    become(carol, Role.SUPERVISOR)
+    alice = accounts.create_agent("alice", PASSWORD)
+    assert edit_role(site_of(carol), alice, "admin").status_code == 302
+    alice.refresh_from_db()
+    assert (alice.role, alice.display_name) == ("agent", "x")
+
+
+def test_superuser_who_is_no_longer_a_supervisor_stays_one() -> None:
+    root = get_user_model().objects.create_superuser("root")
+    agent = Agent.objects.create(user=root, display_name="Root", role=Role.SUPERVISOR)
+    become(agent, Role.AGENT)
+    assert flags(agent) == (True, True)
 
 
 def test_role_changed_in_the_admin_changes_what_the_user_may(
@@ -93,9 +201,9 @@ def test_roles_are_not_changed_behind_the_users_backs(carol: Agent) -> None:
     assert (carol.role, carol.max_sessions) == ("agent", 9)
 
 
-@pytest.mark.parametrize("role", ["admin", "agent"])
+@pytest.mark.parametrize("role", ["admin", "supervisor", "agent"])
 def test_changed_role_ends_tokens_and_streams(chief: Agent, carol: Agent, role: str) -> None:
-    agent = carol if role == "admin" else chief
+    agent = chief if role == "agent" else carol
     spare = accounts.create_agent("spare", PASSWORD, role=Role.ADMIN)
     pair = tokens.issue(agent)
     edit_role(site_of(spare), agent, role)
@@ -231,3 +339,20 @@ def test_presence_does_not_wait_for_a_user_who_is_being_changed(carol: Agent) ->
         other.rollback()
         other.close()
         connection.close()
+
+
+# --- The audit log ----------------------------------------------------------------------
+
+
+def test_audit_entry_is_never_changed() -> None:
+    """Not by SQL either."""
+    audit.note(audit.EXPORT, None)
+    entry = AuditEntry.objects.get()
+    entry.action = "something else"
+    with pytest.raises(AuditError):
+        entry.save()
+    with pytest.raises(AuditError):
+        AuditEntry.objects.update(action="something else")
+    with pytest.raises(IntegrityError, match="audit log"), transaction.atomic():
+        models.QuerySet(AuditEntry).update(action="something else")
+    assert AuditEntry.objects.get().action == "export"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +14,8 @@ class Person:
     name: str
     # May act on conversations that other agents have.
     supervises: bool = False
+
+
+def administration(user: Any) -> Person:
+    """A user of Django's admin, who need not be an agent and may act on every conversation."""
+    return Person(user.pk, user.get_username(), supervises=True)

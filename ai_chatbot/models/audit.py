@@ -1,4 +1,7 @@
-"""Who did what. Rows are added and never changed."""
+"""Who did what. Rows are added and never changed; the database refuses it too, by a trigger.
+
+They may be deleted, by whoever keeps to a retention, and not through the model.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ class AuditEntry(models.Model):
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit log")
         ordering = ["-pk"]
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return f"{self.action} #{self.pk}"

@@ -196,6 +196,9 @@ class ChatSession(models.Model):
         verbose_name = _("chat session")
         verbose_name_plural = _("chat sessions")
         ordering = ["-created_at"]
+        permissions = [
+            ("supervise_sessions", _("Can release and close everybody's conversations")),
+        ]
         indexes = [
             models.Index(fields=["status", "escalated_at"], name="session_queue"),
             models.Index(

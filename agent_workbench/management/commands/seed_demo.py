@@ -15,8 +15,11 @@ from ai_chatbot.models import Article
 AGENTS = (
     ("alice", "Alice", Role.AGENT),
     ("bob", "Bob", Role.AGENT),
-    ("admin", "Ada (supervisor)", Role.ADMIN),
+    ("carol", "Carol", Role.SUPERVISOR),
+    ("admin", "Ada", Role.ADMIN),
 )
+# As older versions made them.
+FORMER = (("admin", "Ada (supervisor)", Role.ADMIN),)
 
 
 class Command(BaseCommand):
@@ -66,7 +69,7 @@ def _opens(password: str, agent: Agent) -> bool:
 
 
 def _is_of_the_demo(agent: Agent) -> bool:
-    return (agent.username, agent.display_name, agent.role) in AGENTS
+    return (agent.username, agent.display_name, agent.role) in AGENTS + FORMER
 
 
 def _named(agents: Sequence[Agent]) -> str:
