@@ -21,6 +21,12 @@ _options = re2.Options()
 _options.log_errors = False
 
 
+def literal(text: str) -> str:
+    """The pattern that matches this text and nothing else."""
+    escaped: str = re2.escape(text)
+    return escaped
+
+
 class Pattern:
     """A compiled pattern. Works on UTF-8, so that no position has to be translated."""
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from prometheus_client import CollectorRegistry, Counter
 
-from ai_chatbot import rules, turns
+from ai_chatbot import handoff_rules, turns
 from ai_chatbot.backends import (
     CODES,
     BackendError,
@@ -34,7 +34,7 @@ from ai_chatbot.conversation import handoff
 from ai_chatbot.conversation.records import Cause
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.loops import LoopDetector
-from ai_chatbot.models import ChatSession, Message, Reason, ReplyTurn
+from ai_chatbot.models import ChatSession, HandoffRule, Message, Reason, ReplyTurn
 from ai_chatbot.texts import cut, reach, says_something, storable, whole
 from ai_chatbot.turns import TurnLost
 from sse import outages
@@ -50,8 +50,6 @@ CHECK_SECONDS = 0.5
 # How often a process looks for turns that nobody rang it for.
 SWEEP_SECONDS = 2.0
 TURNS_AT_ONCE = 64
-# So many failures one after the other, and a person is asked for.
-FAILURES_TOLERATED = 1
 # So many processes may die over a turn.
 ATTEMPTS = 2
 # What an answer that is full gives its backend to name the sources.
@@ -135,8 +133,10 @@ async def answer(pk: int) -> None:
     try:
         turn = await hub.database(turns.load, pk)
         conversation, covered = await hub.database(turns.conversation, turn)
-        if await asyncio.to_thread(rules.wants_a_person, conversation.question):
-            await hub.database(_hand_over, turn, Reason.RULE, covered)
+        question = conversation.question
+        cause = await hub.database(handoff_rules.decide, turn.session, question)
+        if cause is not None:
+            await hub.database(_hand_over, turn, cause, covered)
             return
         await hub.database(turns.start, turn)
         await _Answer(turn, covered).stream(conversation)
@@ -261,13 +261,10 @@ class _Answer:
     async def _finish(self) -> None:
         hub, turn = get_hub(), self.turn
         if self.hand_off is not None:
+            wish = self.hand_off
+            cause = Cause(Reason.AI, storable(wish.reason), summary=storable(wish.summary))
             await hub.database(
-                _hand_over,
-                turn,
-                Reason.AI,
-                self.covered,
-                self.hand_off,
-                self.sources,
+                _hand_over, turn, cause, self.covered, wish.customer_message, self.sources
             )
         elif says_something(turn.text):
             await hub.database(turns.finish, turn, turn.text, self.sources, self.covered)
@@ -316,23 +313,19 @@ async def _next(parts: AsyncIterator[ReplyPart]) -> ReplyPart | None:
 @transaction.atomic
 def _hand_over(
     turn: ReplyTurn,
-    reason: Reason,
+    cause: Cause,
     covered: Message,
-    wish: HandOff | None = None,
+    last_words: str = "",
     sources: tuple[Source, ...] = (),
 ) -> None:
     """End the turn by asking for a person, with the AI's last words if it has any."""
     session = handoff.lock(turn.session.name)
-    last_words, why, about = "", "", ""
-    if wish is not None:
-        last_words = wish.customer_message
-        why, about = storable(wish.reason), storable(wish.summary)
     text = "\n\n".join(filter(None, (turn.text, last_words)))
     if text:
         turns.finish(turn, text, sources, covered)
     else:
         turns.drop(turn)
-    handoff.escalate_locked(session, Cause(reason, why, summary=about))
+    handoff.escalate_locked(session, cause)
 
 
 def _give_up(pk: int, why: str, *, left: bool = False) -> None:
@@ -361,7 +354,11 @@ def _end_failed(turn: ReplyTurn, why: str, *, left: bool) -> None:
     session = turns.fail(turn, why, left=left)
     if left and turn.attempt < ATTEMPTS:
         turns.request(session, turn.question, attempt=turn.attempt + 1)
-    elif left or turns.failures_in_a_row(session) > FAILURES_TOLERATED:
+        return
+    cause = handoff_rules.decide_on(session, HandoffRule.Kind.FAILURES)
+    if cause is None and left:
+        cause = Cause(Reason.REPLY_FAILED)
+    if cause is not None:
         with override(session.language):
             handoff.say(
                 session,
@@ -370,7 +367,7 @@ def _end_failed(turn: ReplyTurn, why: str, *, left: bool) -> None:
                     "to take over."
                 ),
             )
-        handoff.escalate_locked(session, Cause(Reason.REPLY_FAILED))
+        handoff.escalate_locked(session, cause)
     else:
         with override(session.language):
             handoff.say(

@@ -82,6 +82,42 @@ _CHINESE_ALONE = Pattern(
     rf"(?:请|請|[你您]好|[,，!！。\s])*(?:{_CHINESE_PERSON})(?:吧|呢|啊|谢谢|謝謝|[,，!！。?？\s])*"
 )
 
+# Scorn for the one who answers, or anger; not for what was bought, which is a question. What is
+# only impolite, in capitals or full of question marks is not in them.
+_VERY = r"(?:(?:so|really|very|completely|absolutely|totally|just|utterly|fucking)\s+){0,2}"
+_WORTHLESS = (
+    r"(?:useless|worthless|pathetic|ridiculous|infuriating|hopeless|unacceptable|rubbish|garbage|"
+    r"stupid|a joke|an? (?:complete |total )?waste of (?:my )?time)"
+)
+_ANSWERER = r"(?:bot|chat ?bot|chat|robot|machine|assistant|ai)"
+_ENGLISH_FRUSTRATION = Pattern(
+    rf"\b(?:this(?: {_ANSWERER})?(?: is|'s)|that(?: is|'s)|you(?: are|'re)|"
+    rf"(?:the|your) (?:{_ANSWERER} is|answers? (?:is|are))) {_VERY}{_WORTHLESS}\b\s*(?:$|[,!.])"
+    rf"|\b(?:useless|stupid|dumb|idiotic|fucking|damn) {_ANSWERER}\b"
+    rf"|\b(?:this|that|you)(?: (?:is|was|are|were)|'s|'re) {_VERY}"
+    r"(?:not (?:at all )?(?:being )?(?:helpful|helping)|unhelpful|no help)\b"
+    r"|\b(?:this|that|you) (?:does|did|do|are)(?: not|n't) "
+    r"(?:help(?:ing)?(?: me)?(?: at all)?\s*(?:$|[,!.])|"
+    r"(?:answer(?:ing)? my question|understand(?:ing)? (?:me|anything))\b)"
+    rf"|\b(?:i am|i'm) {_VERY}(?:angry|furious|frustrated|fed up|pissed off|"
+    r"sick (?:and tired )?of (?:this|you))\b"
+    r"|\byou (?:(?:stupid|fucking|bloody|complete|total) )*(?:idiots?|morons?|imbeciles?)\b"
+    r"|\b(?:fuck (?:you|this|off)|fuck's sake|what the (?:fuck|hell)|wtf|bullshit|"
+    r"piece of (?:shit|crap|junk)|shut up|go to hell)\b"
+)
+_CHINESE_FRUSTRATION = Pattern(
+    r"[烦煩氣气]死(?:了|我|人)|受[够夠]了|忍[无無]可忍|答非所[问問]|[听聽]不懂人[话話]"
+    r"|浪[费費](?:我的?|大家的?)?[时時][间間]"
+    r"|(?:^|[真太你这這]|完全|根本|[简簡]直|一[点點][都也]|[说說问問][了过過]?也|回答|机器人|機器人|客服)"
+    r"(?:[没沒]有?用|[无無]用)(?:$|[了啊吧呢,.!?~。\s])"
+    r"|一[点點]用[都也][没沒]有?"
+    r"|(?:真|太|好)垃圾|垃圾(?:机器人|機器人|客服|ai|系[统統]|公司|服[务務]|回答)"
+    r"|你(?:们|們|就|是|真|[这這][个個]?|[个個])*"
+    r"(?:智障|弱智|[脑腦][残殘]|白痴|傻[逼屄叉]|[废廢]物|笨蛋|蠢[货貨])"
+    r"|[傻煞][逼屄]|(?:^|[,.!。\s])[滚滾](?:开|開|蛋|吧|$|[!。])|他[妈媽]的|(?:^|[,.!。\s])[妈媽]的(?:$|[,!。\s])"
+    r"|什[么麼]破(?:机器人|機器人|客服|ai|系[统統]|玩意)"
+)
+
 
 def wants_a_person(text: str) -> bool:
     """Does the customer ask, in so many words, to be put through to a person?
@@ -117,3 +153,13 @@ def _masked(text: str) -> str:
     for begins_like_a_person, mask in _MASKS.items():
         text = text.replace(begins_like_a_person, mask)
     return _COMPOUND.sub("C", text)
+
+
+def is_frustrated(text: str) -> bool:
+    """Does the customer insult the one who answers, call it useless, or rage?
+
+    English and Chinese; sure rather than complete. That a lamp is useless outdoors, or that
+    somebody has not used a coupon (没用优惠券), is no frustration.
+    """
+    text = " ".join(plain(text, TEXT_CHARACTERS).split())
+    return _ENGLISH_FRUSTRATION.search(text) or _CHINESE_FRUSTRATION.search(text)

@@ -7,7 +7,7 @@ when the answer is interrupted, be it by a take-over or by the death of the proc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -240,14 +240,14 @@ def shown(session: ChatSession) -> dict[str, Any] | None:
     return None if turn is None else {"reply_id": str(turn.reply_id), "text": turn.text}
 
 
-def failures_in_a_row(session: ChatSession) -> int:
-    """How many of the session's latest turns came to nothing."""
+def failures_in_a_row(session: ChatSession, since: datetime | None = None) -> int:
+    """How many of the session's latest turns, of those that ended after `since`, came to
+    nothing."""
+    ended = session.turns.filter(~Q(state__in=ACTIVE))
+    if since is not None:
+        ended = ended.filter(finished_at__gt=since)
     count = 0
-    for state in (
-        session.turns.filter(~Q(state__in=ACTIVE))
-        .order_by("-pk")
-        .values_list("state", flat=True)
-    ):
+    for state in ended.order_by("-pk").values_list("state", flat=True):
         if state != ReplyTurn.State.FAILED:
             break
         count += 1

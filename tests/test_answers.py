@@ -465,13 +465,13 @@ def test_question_that_cannot_even_be_read_stops_nobody_else(
 
 def test_rules_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    wants = replies.rules.wants_a_person
+    wants = replies.handoff_rules.rules.wants_a_person
 
     def wants_a_person(text: str) -> bool:
         seen.append(threading.current_thread().name)
         return wants(text)
 
-    monkeypatch.setattr(replies.rules, "wants_a_person", wants_a_person)
+    monkeypatch.setattr(replies.handoff_rules.rules, "wants_a_person", wants_a_person)
     answer_to(ask("fine"))
     assert seen
     assert "sse-hub" not in seen

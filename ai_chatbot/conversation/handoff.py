@@ -85,6 +85,8 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
     session.priority = max(session.priority, cause.priority)
     session.skills = sorted({*session.skills, *cause.skills})
     with override(session.language):
+        if cause.unasked:
+            say(session, _("I am asking a person from our team to help you."))
         if has_room:
             session.escalated_at = session.escalated_at or now
             say(session, _("You are in line for a member of our team. Please stay here."))

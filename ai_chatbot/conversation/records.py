@@ -32,7 +32,8 @@ class Cause:
     """Why a person is asked for.
 
     `text`, the customer's wish or the AI's reason, and `summary` are for agents and never for
-    customers. `code`: a rule's own, else the reason. `priority`: at least this.
+    customers. `code`: a rule's own, else the reason. `priority`: at least this. `unasked`: the
+    customer, who did not ask, is told that somebody does.
     """
 
     reason: Reason = Reason.REQUESTED
@@ -42,6 +43,7 @@ class Cause:
     summary: str = ""
     priority: Priority = Priority.LOW
     skills: tuple[str, ...] = ()
+    unasked: bool = False
 
 
 def begin(session: ChatSession, cause: Cause) -> HandoffRecord:

@@ -25,6 +25,8 @@ def begin(
         email=email,
         language=language,
         metadata=metadata,
+        # Unsigned, so it is worth a place in the line and nothing else.
+        vip=metadata.get("vip") is True,
         origin=origin,
     )
     return session, token

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ai_chatbot.models.sessions import ChatSession, Priority
+from ai_chatbot.words import plain
+
+# What is looked through at every message is bounded.
+RULES_AT_MOST = 100
+WORDS_AT_MOST = 200
+WORD_CHARACTERS = 60
+THRESHOLD_AT_MOST = 20
 
 
 class Severity(models.TextChoices):
@@ -140,3 +150,45 @@ class HandoffRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        errors: dict[str, Any] = {}
+        if self.kind == self.Kind.KEYWORDS:
+            try:
+                words_of(self.words)
+            except ValidationError as error:
+                errors["words"] = error
+        if self.threshold is not None and not 1 <= self.threshold <= THRESHOLD_AT_MOST:
+            errors["threshold"] = ValidationError(
+                _("From 1 to %(most)d."), params={"most": THRESHOLD_AT_MOST}
+            )
+        if errors:
+            raise ValidationError(errors)
+        if self._state.adding and HandoffRule.objects.count() >= RULES_AT_MOST:
+            raise ValidationError(
+                _("There are %(most)d rules already, which is the most."),
+                params={"most": RULES_AT_MOST},
+            )
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words and phrases of a rule, one a line, spelled as texts are compared, each once.
+
+    Raises ValidationError for none, too many or too long ones.
+    """
+    lines = (" ".join(plain(line).split()) for line in text.splitlines())
+    words = tuple(dict.fromkeys(filter(None, lines)))
+    if not words:
+        raise ValidationError(_("Name a word or phrase at least, one a line."))
+    if len(words) > WORDS_AT_MOST:
+        raise ValidationError(
+            _("%(count)d words and phrases are too many; %(most)d may be here."),
+            params={"count": len(words), "most": WORDS_AT_MOST},
+        )
+    too_long = next((word for word in words if len(word) > WORD_CHARACTERS), None)
+    if too_long is not None:
+        raise ValidationError(
+            _("“%(word)s…” is too long; a word or phrase has %(most)d characters at most."),
+            params={"word": too_long[:20], "most": WORD_CHARACTERS},
+        )
+    return words

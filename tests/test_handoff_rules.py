@@ -1,0 +1,491 @@
+"""A person is fetched by the admin's rules: by which one, when, and not again for the same."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_chatbot import handoff_rules, replies
+from ai_chatbot.conversation import handoff, verbs
+from ai_chatbot.conversation.records import Cause
+from ai_chatbot.handoff_rules import Given, Words
+from ai_chatbot.models import (
+    ChatSession,
+    HandoffRule,
+    Message,
+    MessageFeedback,
+    MessageRole,
+    Priority,
+    Reason,
+    ReplyTurn,
+    Severity,
+    Status,
+)
+from ai_chatbot.models.handoffs import RULES_AT_MOST, WORD_CHARACTERS, WORDS_AT_MOST, words_of
+from ai_chatbot.rules import is_frustrated
+from sse.hub import get_hub
+from tests.harness.waiting import wait_until
+from tests.in_process import events_of, make_agent, make_session
+
+Kind = HandoffRule.Kind
+
+
+def session_of(name: str = "", **fields: Any) -> ChatSession:
+    ChatSession.objects.filter(name=name or (name := make_session())).update(**fields)
+    return ChatSession.objects.get(name=name)
+
+
+def rule(kind: Kind, *, alone: bool = True, **fields: Any) -> HandoffRule:
+    """The one rule there is, unless others are to stay."""
+    if alone:
+        HandoffRule.objects.all().delete()
+    made = HandoffRule(
+        **{"name": str(kind), "kind": kind, "code": f"by-{kind}", "threshold": 2} | fields
+    )
+    made.full_clean()
+    made.save()
+    return made
+
+
+def answered(session: ChatSession, helpful: bool | None = None) -> Message:
+    message = Message.objects.create(
+        session=session, role=MessageRole.ASSISTANT, content="an answer"
+    )
+    if helpful is not None:
+        MessageFeedback.objects.create(message=message, helpful=helpful)
+    return message
+
+
+def failed(session: ChatSession, state: str = ReplyTurn.State.FAILED) -> None:
+    question = Message.objects.create(session=session, role=MessageRole.USER, content="?")
+    ReplyTurn.objects.create(
+        session=session,
+        question=question,
+        ownership_epoch=session.ownership_epoch,
+        state=state,
+        finished_at=timezone.now(),
+    )
+
+
+# --- Words -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "found"),
+    [
+        ("refund", "I want a REFUND!", "refund"),
+        ("refund", "refunds, refunded, prerefund, re-fund", ""),
+        ("Money Back", "my money\n  back, please", "money back"),
+        ("c++", "is it c++?", "c++"),
+        ("a.b|c*", "a.b|c*", "a.b|c*"),
+        ("a.b", "axb", ""),
+        ("(((", "(((", "((("),
+        ("!!!", "help!!!", "!!!"),
+        ("straße", "STRASSE", "strasse"),
+        ("caf\u00e9", "the cafe\u0301 is closed", "caf\u00e9"),
+        ("cafe", "the cafe\u0301 is closed", ""),
+        ("жалоба", "это жалоба!", "жалоба"),
+        ("жалоба", "жалобами", ""),
+        ("投诉", "我要投诉你们", "投诉"),
+        ("ｖｉｐ", "i am a VIP", "vip"),
+        ("don't", "I don’t", "don't"),
+        ("refund\nrefund now", "a refund now", "refund now"),
+        ("lawyer\n律师", "找律师", "律师"),
+    ],
+)
+def test_words_are_found(words: str, text: str, found: str) -> None:
+    """Whole ones where the script parts words; nothing in them is a pattern."""
+    assert Words(words_of(words)).found_in(text) == found
+
+
+HOSTILE = [
+    "a" * 100_000,
+    "(a+)+$" * 17_000,
+    "refun" * 20_000,
+    "\\" * 100_000,
+    "[" * 100_000,
+    "\ufdfa" * 100_000,
+    "a\u0344\u0315\u0327" * 30_000,
+    "\ud800" * 100_000,
+    "\x00" * 100_000,
+    "你真是" * 33_000,
+    "这个个个" * 25_000,
+    "you stupid " * 9_000,
+    "this is so very " * 6_000,
+    "一点" * 50_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: f"{text[:6]!a}x{len(text)}")
+def test_hostile_texts_are_read_to_their_end(text: str) -> None:
+    words = Words([f"{'a' * 50}{number}" for number in range(WORDS_AT_MOST)])
+    began = time.process_time()
+    assert words.found_in(text) == ""
+    is_frustrated(text)
+    # A pattern that tries again would take hours; this takes milliseconds.
+    assert time.process_time() - began < 5
+
+
+@given(st.text(max_size=WORD_CHARACTERS), st.text())
+def test_any_word_can_be_looked_for_in_any_text(word: str, text: str) -> None:
+    try:
+        words = words_of(word)
+    except ValidationError:
+        return
+    look = Words(words)
+    look.found_in(text)
+    assert look.found_in(f"x {words[0]} y")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", " \n \n", "x" * (WORD_CHARACTERS + 1), "\n".join(map(str, range(WORDS_AT_MOST + 1)))],
+    ids=["none", "blank", "too long", "too many"],
+)
+def test_words_out_of_bounds_are_refused_with_the_field_named(words: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        HandoffRule(name="x", kind=Kind.KEYWORDS, code="x", words=words).clean()
+    assert list(refused.value.message_dict) == ["words"]
+
+
+@pytest.mark.django_db
+def test_rules_beyond_the_most_are_refused() -> None:
+    HandoffRule.objects.all().delete()
+    HandoffRule.objects.bulk_create(
+        [HandoffRule(name="x", kind=Kind.VIP, code="x") for _ in range(RULES_AT_MOST)]
+    )
+    with pytest.raises(ValidationError):
+        HandoffRule(name="x", kind=Kind.VIP, code="x").full_clean()
+    HandoffRule.objects.all()[0].full_clean()
+
+
+# --- Frustration -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This is useless!", "You are useless", "this bot is so stupid", "useless bot",
+        "That was not helpful", "you're not helping", "That didn't help",
+        "you didn't answer my question", "I'm fed up with this", "I am really angry", "WTF",
+        "you idiot", "This is a joke", "you don’t understand me", "烦死了", "气死我了", "没用",
+        "真没用", "你太没用了！", "一点用都没有", "说了也没用", "垃圾客服", "太垃圾了",
+        "答非所问", "浪费我的时间", "你是智障吗", "什么破机器人", "受够了", "你们真是废物",
+    ],
+)  # fmt: skip
+def test_frustration_is_recognised(text: str) -> None:
+    assert is_frustrated(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is the lamp useless outdoors?", "How long does delivery take???",
+        "WHERE IS MY ORDER", "is this helpful for roses?", "I am not angry",
+        "This may be a stupid question, but can I pay later?", "Can you help me?",
+        "the manual says it does not help roses grow", "machine learning",
+        "我没用过这个", "我没用优惠券", "垃圾桶多少钱", "滚筒洗衣机", "有智障人士优惠吗",
+        "我妈妈的生日", "这个没用完可以退吗", "没有用户名怎么办",
+    ],
+)  # fmt: skip
+def test_what_only_sounds_like_it_is_none(text: str) -> None:
+    assert not is_frustrated(text)
+
+
+# --- Which rule decides ----------------------------------------------------------------------
+
+
+def test_migrated_rules_are_those_that_count_where_there_are_none() -> None:
+    migration = importlib.import_module("ai_chatbot.migrations.0008_handoff_rules")
+    rows = [HandoffRule(**row) for row in migration.RULES]
+    fields = [field.name for field in HandoffRule._meta.fields if field.name != "id"]
+
+    def plainly(rules: Any) -> list[list[Any]]:
+        return [[getattr(each, field) for field in fields] for each in rules]
+
+    assert plainly(rows) == plainly(handoff_rules.DEFAULTS)
+
+
+@pytest.mark.django_db
+def test_without_a_row_the_code_has_rules_and_a_switched_off_row_is_none() -> None:
+    session = session_of()
+    HandoffRule.objects.all().delete()
+    cause = handoff_rules.decide(session, "I want to talk to a human")
+    assert cause is not None
+    assert (cause.reason, cause.code) == (Reason.RULE, "explicit_request")
+    rule(Kind.REQUEST, active=False)
+    assert handoff_rules.decide(session, "I want to talk to a human") is None
+
+
+@pytest.mark.django_db
+def test_first_rule_in_order_decides_and_says_what_matched() -> None:
+    session = session_of()
+    rule(Kind.KEYWORDS, words="human", order=2, code="second")
+    rule(
+        Kind.KEYWORDS, words="lawyer\nhuman", order=1, code="first", name="Law", alone=False,
+        severity=Severity.HIGH, priority=Priority.URGENT, skills=["legal"],
+    )  # fmt: skip
+    assert handoff_rules.decide(session, "My LAWYER is human") == Cause(
+        Reason.RULE,
+        "Law: lawyer",
+        code="first",
+        severity=Severity.HIGH,
+        priority=Priority.URGENT,
+        skills=("legal",),
+        unasked=True,
+    )
+    assert handoff_rules.decide(session, "nothing of it") is None
+
+
+@pytest.mark.django_db
+def test_a_rule_of_another_language_is_silent() -> None:
+    rule(Kind.KEYWORDS, words="投诉", language="zh-hans")
+    assert handoff_rules.decide(session_of(), "投诉") is None
+    chinese = session_of(make_session(language="zh-hans"))
+    assert handoff_rules.decide(chinese, "我要投诉") is not None
+
+
+@pytest.mark.django_db
+def test_changed_rules_count_at_once_and_unchanged_ones_cost_one_query(
+    django_assert_num_queries: Any,
+) -> None:
+    """Nothing but the database tells of the change, so it may as well be another process."""
+    session = session_of()
+    made = rule(Kind.KEYWORDS, words="lawyer")
+    assert handoff_rules.decide(session, "lawyer") is not None
+    HandoffRule.objects.filter(pk=made.pk).update(words="solicitor")
+    assert handoff_rules.decide(session, "lawyer") is None
+    with django_assert_num_queries(1):
+        assert handoff_rules.decide(session, "solicitor") is not None
+    HandoffRule.objects.filter(pk=made.pk).update(active=False)
+    assert handoff_rules.decide(session, "solicitor") is None
+
+
+@pytest.mark.django_db
+def test_a_row_that_nobody_could_have_saved_does_no_harm() -> None:
+    session = session_of()
+    made = rule(Kind.KEYWORDS, words="lawyer")
+    HandoffRule.objects.filter(pk=made.pk).update(
+        words="\n".join("(" * 200 + str(n) for n in range(1000)) + "\nlawyer",
+        threshold=1, severity="?", priority=99, skills={"a": 1},
+    )  # fmt: skip
+    assert handoff_rules.decide(session, "lawyer") is None
+    HandoffRule.objects.filter(pk=made.pk).update(words="lawyer")
+    cause = handoff_rules.decide(session, "lawyer")
+    assert cause is not None
+    assert (cause.severity, cause.priority, cause.skills) == ("medium", Priority.NORMAL, ())
+
+
+@pytest.mark.django_db
+def test_vip_is_what_the_shop_says_with_a_true() -> None:
+    for said, vip in ((True, True), (False, False), ("true", False), (1, False), (None, False)):
+        session, _ = verbs.begin(nickname="", email="", language="en", metadata={"vip": said})
+        assert session.vip is vip
+
+
+# --- Not again for the same ------------------------------------------------------------------
+
+
+def there_and_back(session: ChatSession) -> ChatSession:
+    """In line, and back to the AI."""
+    handoff.escalate(session.name)
+    handoff.cancel_escalation(session.name)
+    return session_of(session.name)
+
+
+@pytest.mark.django_db
+def test_a_vip_is_sent_to_a_person_once() -> None:
+    make_agent()
+    rule(Kind.VIP)
+    session = session_of(vip=True)
+    assert handoff_rules.decide(session, "hello") is not None
+    assert handoff_rules.decide(there_and_back(session), "hello") is None
+
+
+@pytest.mark.django_db
+def test_only_failures_since_the_last_handoff_count() -> None:
+    make_agent()
+    rule(Kind.FAILURES)
+    session = session_of()
+    failed(session)
+    assert handoff_rules.decide(session, "hello") is None
+    failed(session)
+    cause = handoff_rules.decide(session, "hello")
+    assert cause is not None
+    assert (cause.reason, cause.text) == (Reason.REPLY_FAILED, "failures: 2")
+    session = there_and_back(session)
+    assert handoff_rules.decide(session, "hello") is None
+    failed(session)
+    assert handoff_rules.decide(session, "hello") is None
+    failed(session)
+    assert handoff_rules.decide(session, "hello") is not None
+    failed(session, ReplyTurn.State.DONE)
+    assert handoff_rules.decide(session, "hello") is None
+
+
+@pytest.mark.django_db
+def test_only_thumbs_down_since_the_last_handoff_count() -> None:
+    make_agent()
+    rule(Kind.THUMBS_DOWN)
+    session = session_of()
+    answered(session, helpful=False)
+    assert handoff_rules.decide(session, "hello") is None
+    answered(session, helpful=False)
+    assert handoff_rules.decide(session, "hello") is not None
+    session = there_and_back(session)
+    assert handoff_rules.decide(session, "hello") is None
+    answered(session, helpful=False)
+    assert handoff_rules.decide(session, "hello") is None
+    answered(session, helpful=False)
+    assert handoff_rules.decide(session, "hello") is not None
+    answered(session, helpful=True)
+    assert handoff_rules.decide(session, "hello") is None
+
+
+@pytest.mark.django_db
+def test_while_a_person_has_been_asked_for_only_what_is_written_counts() -> None:
+    """By email, where the AI goes on answering."""
+    rule(Kind.VIP)
+    rule(Kind.FAILURES, alone=False)
+    rule(Kind.THUMBS_DOWN, alone=False)
+    rule(Kind.REQUEST, alone=False)
+    session = session_of(vip=True)
+    handoff.escalate(session.name)
+    session = session_of(session.name)
+    assert session.status == Status.AFTER_HOURS_EMAIL
+    for _ in range(3):
+        failed(session)
+        answered(session, helpful=False)
+    assert handoff_rules.decide(session, "hello") is None
+    assert handoff_rules.decide(session, "a human, please") is not None
+
+
+# --- In the conversation ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def runner(settings: Any) -> Iterator[None]:
+    """The AI's turns are answered in this process."""
+    settings.AI_BACKEND = "scripted"
+    hub = get_hub()
+    work = asyncio.run_coroutine_threadsafe(replies.keep_answering(lambda: None), hub.loop)
+    yield
+    assert not work.done(), "the runner ended"
+    work.cancel()
+    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
+    hub.loop.call_soon_threadsafe(hub.loop.stop)
+    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
+    hub.loop.close()
+
+
+def ask(name: str, text: str, status: Status) -> ChatSession:
+    verbs.write(name, content=text, client_id=text)
+    wait_until(
+        lambda: (
+            not ReplyTurn.objects.filter(
+                session__name=name, state__in=["waiting", "running"]
+            ).exists()
+        ),
+        what="the end of the turn",
+    )
+    session = ChatSession.objects.get(name=name)
+    assert session.status == status
+    return session
+
+
+def system_lines(session: ChatSession) -> list[str]:
+    lines = session.messages.filter(role=MessageRole.SYSTEM)
+    return list(lines.values_list("content", flat=True))
+
+
+@pytest.mark.usefixtures("runner")
+@pytest.mark.django_db(transaction=True)
+def test_keyword_fetches_a_person_who_reads_why_and_the_customer_does_not() -> None:
+    make_agent()
+    rule(
+        Kind.KEYWORDS, words="lawyer", name="SECRET-NAME", severity=Severity.HIGH,
+        priority=Priority.HIGH, skills=["legal"], code="legal",
+    )  # fmt: skip
+    session = ask(make_session(), "I call my lawyer", Status.PENDING_MANUAL)
+    assert (session.priority, session.skills) == (Priority.HIGH, ["legal"])
+    record = session.handoffs.get()
+    assert (record.code, record.severity) == ("legal", "high")
+    assert record.text == "SECRET-NAME: lawyer"
+    assert system_lines(session)[0] == "I am asking a person from our team to help you."
+    assert "SECRET" not in str(events_of(session.name))
+    assert events_of(session.name, "status_change")[0]["payload"]["reason"] == "rule"
+
+
+@pytest.mark.usefixtures("runner")
+@pytest.mark.django_db(transaction=True)
+def test_rules_count_after_hours_and_the_ai_goes_on() -> None:
+    rule(Kind.KEYWORDS, words="lawyer")
+    rule(Kind.FRUSTRATION, alone=False)
+    name = make_session()
+    ask(name, "I call my lawyer", Status.AFTER_HOURS_EMAIL)
+    session = ask(name, "This is useless", Status.AFTER_HOURS_EMAIL)
+    said = system_lines(session)
+    assert len([line for line in said if line.startswith("Nobody from our team")]) == 2
+    ask(name, "How long does delivery take?", Status.AFTER_HOURS_EMAIL)
+    assert session.messages.last().role == MessageRole.ASSISTANT
+    make_agent()
+    ask(name, "my lawyer is here", Status.PENDING_MANUAL)
+
+
+@pytest.mark.usefixtures("runner")
+@pytest.mark.django_db(transaction=True)
+def test_failures_are_tolerated_as_the_rule_has_it() -> None:
+    make_agent()
+    name = make_session()
+    rule(Kind.FAILURES, threshold=3, code="three")
+    ask(name, "fail: timeout", Status.BOT_ACTIVE)
+    ask(name, "fail: refused", Status.BOT_ACTIVE)
+    session = ask(name, "fail: cut", Status.PENDING_MANUAL)
+    assert session.handoffs.get().code == "three"
+    handoff.cancel_escalation(name)
+    # Those three are forgiven.
+    ask(name, "fail: unavailable", Status.BOT_ACTIVE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_thumbs_down_of_before_the_handoff_are_older_than_its_end() -> None:
+    make_agent()
+    rule(Kind.THUMBS_DOWN, threshold=1)
+    session = session_of()
+    message = answered(session, helpful=False)
+    session = there_and_back(session)
+    MessageFeedback.objects.filter(message=message).update(
+        updated_at=timezone.now() + timedelta(seconds=1)
+    )
+    assert handoff_rules.decide(session, "hello") is not None
+
+
+# --- Tried out -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_explanation_names_every_active_rule_and_the_one_that_decides() -> None:
+    rule(Kind.KEYWORDS, words="lawyer", order=1, name="Law")
+    rule(Kind.VIP, order=2, alone=False)
+    rule(Kind.KEYWORDS, words="律师", order=3, alone=False, language="zh-hans")
+    rule(Kind.FAILURES, order=4, alone=False)
+    rule(Kind.REQUEST, order=5, alone=False, active=False)
+    trials = handoff_rules.explain(Given("a lawyer", "en", vip=True, failures=1))
+    assert [
+        (trial.rule.name, trial.is_for_language, trial.what, trial.decides) for trial in trials
+    ] == [
+        ("Law", True, "lawyer", True),
+        ("vip", True, "", False),
+        ("keywords", False, None, False),
+        ("failures", True, None, False),
+    ]
