@@ -73,6 +73,7 @@ class SessionSummary(Schema):
     status: SessionStatus
     agent: PersonOut | None
     reason: str
+    question: str
     priority: Priority
     vip: bool
     why: list[str]

@@ -59,6 +59,7 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
         "status": session.status,
         "agent": person(session.agent_id, session.agent_name),
         "reason": session.escalation_reason if readable else "",
+        "question": _question(session) if readable else "",
         "priority": Priority(session.priority).code,
         "vip": session.vip,
         "why": reasons_for_place(session),
@@ -79,6 +80,14 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
             "created_at": stamp(last.created_at),
         },
     }
+
+
+def _question(session: ChatSession) -> str:
+    """What the customer had asked when a person was called, while one is waited for."""
+    if session.status not in (Status.PENDING_MANUAL, Status.AFTER_HOURS_EMAIL):
+        return ""
+    asked = session.handoffs.values_list("question", flat=True).first()
+    return (asked or "")[:SUMMARY_CHARACTERS]
 
 
 def reasons_for_place(session: ChatSession) -> list[str]:

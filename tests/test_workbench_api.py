@@ -392,6 +392,7 @@ def test_list_shows_sessions_newest_first_with_their_last_message(
         "status": "bot_active",
         "agent": None,
         "reason": "",
+        "question": "",
         "priority": "normal",
         "vip": False,
         "why": [],

@@ -35,6 +35,70 @@ export class AgentApi {
     return this.#call("GET", `/sessions?${query}`);
   }
 
+  byEmail() {
+    return this.#call("GET", "/sessions?status=after_hours_email&limit=200");
+  }
+
+  agents() {
+    return this.#call("GET", "/agents");
+  }
+
+  available() {
+    return this.#call("GET", "/agents/available");
+  }
+
+  transferRequests() {
+    return this.#call("GET", "/transfer-requests/pending");
+  }
+
+  assistRequests() {
+    return this.#call("GET", "/assist-requests/pending");
+  }
+
+  notices() {
+    return this.#call("GET", "/agent/notices");
+  }
+
+  readNotice(id) {
+    return this.#call("POST", `/agent/notices/${id}/read`, {});
+  }
+
+  transfer(name, body) {
+    return this.#call("POST", of(name, "/transfer"), body);
+  }
+
+  respond(id, accept) {
+    return this.#call("POST", `/transfer-requests/${id}/respond`, { accept });
+  }
+
+  cancelTransfer(id) {
+    return this.#call("POST", `/transfer-requests/${id}/cancel`, {});
+  }
+
+  ask(body) {
+    return this.#call("POST", "/assist-requests", body);
+  }
+
+  answer(id, answer) {
+    return this.#call("POST", `/assist-requests/${id}/answer`, { answer });
+  }
+
+  setPriority(name, priority) {
+    return this.#call("PUT", of(name, "/priority"), { priority });
+  }
+
+  addNote(name, content) {
+    return this.#call("POST", of(name, "/notes"), { content });
+  }
+
+  changeNote(name, id, content) {
+    return this.#call("PUT", of(name, `/notes/${id}`), { content });
+  }
+
+  deleteNote(name, id) {
+    return this.#call("DELETE", of(name, `/notes/${id}`));
+  }
+
   state(name) {
     return this.#call("GET", of(name));
   }
@@ -47,9 +111,9 @@ export class AgentApi {
     return this.#call("POST", of(name, "/messages"), { content, client_id });
   }
 
-  /** `verb`: takeover, release, close or reopen. */
-  act(name, verb) {
-    return this.#call("POST", of(name, `/${verb}`), {});
+  /** `verb`: takeover, assign, requeue, release, close or reopen. */
+  act(name, verb, body = {}) {
+    return this.#call("POST", of(name, `/${verb}`), body);
   }
 
   events(watched, cursor) {

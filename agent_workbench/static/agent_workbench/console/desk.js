@@ -5,7 +5,7 @@ import { Store } from "../../ai_chatbot/chat/store.js";
 import { gapIn } from "../../ai_chatbot/chat/thread.js";
 import { AgentApi } from "./api.js";
 import { Live } from "./live.js";
-import { initialState, opened, reduce, watchable } from "./reducer.js";
+import { initialState, opened, reduce, sessionOf, supervises, watchable } from "./reducer.js";
 
 // Events come in bursts (a take-over is three); the lists are read once for all of them.
 const GATHER_MS = 300;
@@ -28,6 +28,9 @@ export class Desk {
     this.outboxes = new Map();
     this.reading = new Map();
     this.gathering = null;
+    // Lists that are read, where not all are, with the next gathering.
+    this.stale = new Set(["email"]);
+    this.refreshing = null;
     this.live = new Live({
       api: this.api,
       prepare: (watched) => this.#mayGoOn(watched),
@@ -48,6 +51,7 @@ export class Desk {
     document.addEventListener("visibilitychange", () => this.#look());
     this.store.subscribe(() => this.#see());
     setInterval(() => this.#lookAgain(), LOOK_AGAIN_MS);
+    enterBySession();
     await this.#select(nameInHash());
     this.#follow();
   }
@@ -86,6 +90,9 @@ export class Desk {
       ["queue", () => this.api.queue()],
       ["mine", () => this.api.mine()],
     ];
+    if (tab === "email" || this.stale.delete("email")) {
+      wanted.push(["email", () => this.api.byEmail()]);
+    }
     if (tab === "all") {
       wanted.push(["all", () => this.api.sessions({ ...filter, limit: length })]);
     }
@@ -104,6 +111,81 @@ export class Desk {
     );
   }
 
+  // --- requests, notices, colleagues ----------------------------------------------------
+
+  /** What waits for this agent, as rows have it: it is there after a reload as well. */
+  refreshInbox() {
+    this.refreshing ??= setTimeout(async () => {
+      this.refreshing = null;
+      await this.#readInbox();
+    }, GATHER_MS);
+  }
+
+  async #readInbox() {
+    const reads = {
+      transfers: () => this.api.transferRequests(),
+      assists: () => this.api.assistRequests(),
+      notices: () => this.api.notices(),
+    };
+    await Promise.all(
+      Object.entries(reads).map(async ([kind, read]) => {
+        const page = await this.#try(read);
+        if (page) this.dispatch({ type: "inbox", inbox: { [kind]: page.items } });
+      }),
+    );
+    // Whoever is asked may look on from now, or not any more.
+    this.#follow();
+  }
+
+  readTeam() {
+    if (!supervises(this.state.me)) return;
+    this.asking ??= setTimeout(async () => {
+      this.asking = null;
+      const page = await this.#try(() => this.api.agents());
+      if (page) this.dispatch({ type: "team", agents: page.items });
+    }, GATHER_MS);
+  }
+
+  /** Those who can be given a conversation, or asked; null: they could not be read. */
+  async colleagues() {
+    const page = await this.#try(() => this.api.available());
+    return page && page.items.filter(({ id }) => id !== this.state.me.id);
+  }
+
+  async respond(id, accept) {
+    const request = this.state.inbox.transfers.find((each) => each.id === id);
+    const problem = await this.#attempt("respond", async () => {
+      await this.api.respond(id, accept);
+      this.dispatch({ type: "answered", kind: "transfers", id });
+    });
+    this.refreshInbox();
+    this.refreshLists();
+    if (problem || !accept) return;
+    this.setTab("mine");
+    const name = request && sessionOf(request);
+    if (name === this.state.selected) await this.#read(name);
+    else if (name) location.hash = encodeURIComponent(name);
+  }
+
+  async readNotice(id) {
+    this.dispatch({ type: "answered", kind: "notices", id });
+    await this.#try(() => this.api.readNotice(id));
+  }
+
+  async readAllNotices() {
+    await Promise.all(this.state.inbox.notices.map(({ id }) => this.readNotice(id)));
+  }
+
+  /** Without the network, null: what is asked here is asked again by itself. */
+  async #try(request) {
+    try {
+      return await request();
+    } catch (error) {
+      if (error.passing === undefined) throw error;
+      return null;
+    }
+  }
+
   #look() {
     this.#see();
     if (document.visibilityState !== "hidden" && this.state.linkUp) this.refreshLists();
@@ -112,7 +194,7 @@ export class Desk {
   /** What no event tells: news of conversations that are the AI's or another agent's. */
   #lookAgain() {
     if (document.visibilityState === "hidden" || !this.state.linkUp) return;
-    if (this.state.tab === "all") this.refreshLists();
+    if (["all", "email"].includes(this.state.tab)) this.refreshLists();
     // Of a conversation that is refused its change of hands is told.
     const refused = opened(this.state)?.phase === "refused";
     if (this.live.watched !== this.state.selected && !refused) this.#read(this.state.selected);
@@ -147,14 +229,71 @@ export class Desk {
     return this.outboxes.get(name);
   }
 
-  /** takeover, release, close or reopen. */
-  act(verb) {
+  /** takeover, assign, requeue, release, close or reopen. Resolves to the problem, or null. */
+  act(verb, body) {
+    return this.#change(verb, (name) => this.api.act(name, verb, body));
+  }
+
+  setPriority(priority) {
+    return this.#change("priority", (name) => this.api.setPriority(name, priority));
+  }
+
+  /** To a colleague; `to` null: into the line. */
+  transfer(to, note) {
+    return this.#settle("transfer", (name) => this.api.transfer(name, { to_agent: to, note }));
+  }
+
+  cancelTransfer(id) {
+    return this.#settle("transfer", () => this.api.cancelTransfer(id));
+  }
+
+  ask(to, question) {
+    return this.#settle("assist", (name) =>
+      this.api.ask({ session_name: name, to_agent: to, question }),
+    );
+  }
+
+  async answer(id, answer) {
+    const problem = await this.#settle("answer", () => this.api.answer(id, answer));
+    if (!problem) this.dispatch({ type: "answered", kind: "assists", id });
+    this.refreshInbox();
+    return problem;
+  }
+
+  /** Write a note, or change one's own. */
+  saveNote(content, editing) {
+    return this.#settle("note", (name) =>
+      editing ? this.api.changeNote(name, editing, content) : this.api.addNote(name, content),
+    );
+  }
+
+  deleteNote(id) {
+    return this.#settle("note", (name) => this.api.deleteNote(name, id));
+  }
+
+  /** What is being written in the open conversation: for the customer, or a note. */
+  setWriting({ note, editing = null }) {
+    this.dispatch({ type: "writing", name: this.state.selected, note, editing });
+  }
+
+  /** A request whose answer is the conversation's state. */
+  #change(what, request) {
     const name = this.state.selected;
-    return this.#attempt(verb, async () => {
+    return this.#attempt(what, async () => {
       const asOf = this.#revision(name);
-      const state = await this.api.act(name, verb);
+      const state = await request(name);
       this.dispatch({ type: "state", name, state, asOf, fresh: false });
       this.#follow();
+      this.refreshLists();
+    });
+  }
+
+  /** A request after which the conversation is read. */
+  #settle(what, request) {
+    const name = this.state.selected;
+    return this.#attempt(what, async () => {
+      await request(name);
+      await this.#read(name);
       this.refreshLists();
     });
   }
@@ -209,7 +348,7 @@ export class Desk {
   }
 
   async #attempt(what, request) {
-    if (this.state.busy) return;
+    if (this.state.busy) return { code: "busy" };
     const name = this.state.selected;
     this.dispatch({ type: "busy", what });
     let problem = null;
@@ -217,13 +356,15 @@ export class Desk {
       await request();
     } catch (error) {
       if (error.passing === undefined) console.error(error);
-      problem = { code: error.code ?? "unreachable", name: error.details?.agent?.name };
+      const details = error.details ?? {};
+      problem = { code: error.code ?? "unreachable", name: details.agent?.name, details };
       if (error.status === 409 || error.status === 403) {
         this.#read(name);
         this.refreshLists();
       }
     }
     this.dispatch({ type: "done", problem });
+    return problem;
   }
 
   // --- presence -----------------------------------------------------------------------
@@ -240,7 +381,7 @@ export class Desk {
   /** Watch the open conversation, if this agent may. */
   #follow() {
     const details = opened(this.state)?.details;
-    const may = details && watchable(details, this.state.me);
+    const may = details && watchable(details, this.state);
     this.live.watch(may ? this.state.selected : null);
   }
 
@@ -272,12 +413,19 @@ export class Desk {
     this.dispatch({ type: "event", event, watched });
     switch (event.type) {
       case "status_change":
+        if ([event.payload.status, event.payload.previous].includes("after_hours_email")) {
+          this.stale.add("email");
+        }
         this.refreshLists();
         if (event.payload.session_name === this.state.selected) this.#read(this.state.selected);
         break;
       case "queue_update":
       case "session_assigned":
+        if (event.payload.session.status === "after_hours_email") this.stale.add("email");
         this.refreshLists();
+        break;
+      case "note":
+        this.#read(this.state.selected);
         break;
       case "reply_delta":
         if (gapIn(this.state.conversations[watched].thread)) this.#read(watched);
@@ -313,6 +461,12 @@ export class Desk {
       // Forbidden or full: unread marks then last as long as the page.
     }
   }
+}
+
+/** A mail's link names the conversation in the address's query, which a login keeps. */
+function enterBySession() {
+  const name = new URLSearchParams(location.search).get("session");
+  if (name) history.replaceState(null, "", `${location.pathname}#${encodeURIComponent(name)}`);
 }
 
 function nameInHash() {

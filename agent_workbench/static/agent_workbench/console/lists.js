@@ -2,16 +2,16 @@
 
 import { el, icon, icons, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
 import { isUnread, watchable } from "./reducer.js";
-import { customerName, statuses, statusName, stopwatch } from "./words.js";
+import { customerName, placeReason, statuses, statusName, stopwatch } from "./words.js";
 
-const TABS = ["queue", "mine", "all"];
+const TABS = ["queue", "mine", "email", "all"];
 const TYPING_PAUSE_MS = 250;
 
 export class Lists {
   constructor({ desk, t }) {
     this.desk = desk;
     this.t = t;
-    const names = { queue: t("Queue"), mine: t("Mine"), all: t("All") };
+    const names = { queue: t("Queue"), mine: t("Mine"), email: t("By email"), all: t("All") };
     this.tabs = Object.fromEntries(
       TABS.map((tab) => [
         tab,
@@ -103,6 +103,7 @@ export class Lists {
       lists.mine.items.length,
       lists.mine.items.some((item) => isUnread(state, item)),
     );
+    this.#count("email", lists.email.items.filter((item) => item.unanswered_since).length, false);
     show(this.filter, tab === "all");
     reconcile(this.list, items, {
       key: (item) => item.session_name,
@@ -120,6 +121,7 @@ export class Lists {
     const { t } = this;
     if (tab === "queue") return t("Nobody is waiting. New requests appear here by themselves.");
     if (tab === "mine") return t("You have no conversations. Take one over from the queue.");
+    if (tab === "email") return t("Nobody waits for an email.");
     return filter.q || filter.status ? t("Nothing matches.") : t("No conversations yet.");
   }
 
@@ -137,12 +139,14 @@ export class Lists {
       time: el("time.session-time"),
       text: el("span.session-text"),
       status: el("span.chip"),
+      marks: el("span.session-row.session-marks"),
     };
     const link = el(
       "a.session",
       {},
       el("span.session-row", {}, parts.dot, parts.name, parts.time),
       el("span.session-row", {}, parts.text, parts.status),
+      parts.marks,
     );
     const element = el("li", {}, link);
     element.parts = { ...parts, link };
@@ -151,7 +155,7 @@ export class Lists {
 
   #fill(element, item, state) {
     const { t } = this;
-    const { link, name, dot, time, text, status } = element.parts;
+    const { link, name, dot, time, text, status, marks } = element.parts;
     const { session_name: session, last_message: last } = item;
     const waiting = item.status === "pending_manual";
     const fresh = waiting && state.fresh.has(session);
@@ -164,11 +168,13 @@ export class Lists {
     const mine = item.agent?.id === state.me.id;
     const unread = session !== state.selected && mine && isUnread(state, item);
     show(dot, fresh || unread);
-    element.since = waiting ? Date.parse(item.escalated_at) : null;
-    time.dateTime = waiting ? item.escalated_at : (last?.created_at ?? item.created_at);
-    time.title = waiting ? t("Waiting since {time}", { time: t.time(item.escalated_at) }) : "";
-    if (!waiting) setText(time, this.#when(time.dateTime));
-    setText(text, preview(item, state.me, t));
+    const since = waiting ? item.escalated_at : mine ? item.unanswered_since : null;
+    element.since = since ? Date.parse(since) : null;
+    time.dateTime = since ?? item.unanswered_since ?? last?.created_at ?? item.created_at;
+    time.title = since ? t("Waiting since {time}", { time: t.time(since) }) : "";
+    time.classList.toggle("is-waiting", mine && since !== null);
+    if (!since) setText(time, this.#when(time.dateTime));
+    setText(text, preview(item, state, t));
     show(status, state.tab === "all");
     status.dataset.status = item.status;
     setText(
@@ -177,6 +183,16 @@ export class Lists {
         ? mine ? t("Mine") : item.agent.name
         : statusName(item.status, t),
     );
+    const shown = marksOf(item, t);
+    show(marks, shown.length > 0);
+    reconcile(marks, shown, {
+      key: ({ name }) => name,
+      make: () => el("span.mark"),
+      update: (mark, { name, text: words }) => {
+        mark.dataset.mark = name;
+        setText(mark, words);
+      },
+    });
   }
 
   #when(stamp) {
@@ -206,13 +222,40 @@ export class Lists {
   }
 }
 
-function preview(item, me, t) {
-  const { status, reason, last_message: last } = item;
-  if (!watchable(item, me)) return t("{name} has this conversation.", { name: item.agent?.name });
-  if (status === "pending_manual" && reason) return reason;
-  if (!last) return t("No messages yet");
-  // Our own words about the queue tell an agent nothing.
-  if (status === "pending_manual" && last.role === "system") return t("Asked for a person");
-  const who = { assistant: t("AI"), agent: t("Agent") }[last.role];
-  return who ? `${who}: ${last.content}` : last.content;
+/** Why it stands where it stands, and what else is to be known at a glance. */
+function marksOf(item, t) {
+  const marks = item.why.map((name) => ({ name, text: placeReason(name, t) }));
+  if (item.vip && !item.why.includes("vip")) marks.push({ name: "vip", text: t("VIP") });
+  if (item.status === "after_hours_email") {
+    marks.push(
+      item.unanswered_since
+        ? { name: "unanswered", text: t("Not answered") }
+        : { name: "answered", text: t("Answered") },
+    );
+  }
+  if (item.customer_gone_at && ["pending_manual", "manual_live"].includes(item.status)) {
+    marks.push({ name: "gone", text: t("Has left the page") });
+  }
+  return marks;
+}
+
+function preview(item, state, t) {
+  const { status, reason, question, last_message: last } = item;
+  if (!watchable(item, state)) {
+    return t("{name} has this conversation.", { name: item.agent?.name });
+  }
+  // What the AI or we ourselves said last tells an agent nothing about who waits.
+  const said = last?.role === "user" ? last.content : "";
+  if (status === "pending_manual") {
+    return reason || question || said || t("Asked for a person");
+  }
+  if (status === "after_hours_email" && last?.role === "assistant") {
+    return question || reason || t("Asked for a person");
+  }
+  return last ? spoken(last, t) : t("No messages yet");
+}
+
+function spoken({ role, content }, t) {
+  const who = { assistant: t("AI"), agent: t("Agent") }[role];
+  return who ? `${who}: ${content}` : content;
 }

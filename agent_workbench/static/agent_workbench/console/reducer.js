@@ -12,6 +12,7 @@ export function initialState({ me, seen }) {
     lists: {
       queue: { items: [], next: null, loaded: false },
       mine: { items: [], next: null, loaded: false },
+      email: { items: [], next: null, loaded: false },
       all: { items: [], next: null, loaded: false },
     },
     // Names of conversations that came into the queue and have not been looked at.
@@ -22,11 +23,17 @@ export function initialState({ me, seen }) {
     // By name, as far as they have been opened: {phase, details, thread, revision}; another
     // agent's has {phase: "refused", agent} and nothing of what is in it.
     conversations: {},
+    // What waits for this agent's answer or attention.
+    inbox: { transfers: [], assists: [], notices: [] },
+    // The colleagues, as far as they have been asked for.
+    team: null,
+    // By name: {note, editing}, where what is written is a note, and which one is changed.
+    writing: {},
     linkUp: true,
     // Server time minus ours, in milliseconds.
     skew: 0,
     busy: null,
-    // {code, name}: what went wrong last, and whose doing it was.
+    // {code, name, details}: what went wrong last, and whose doing it was.
     problem: null,
   };
 }
@@ -78,6 +85,20 @@ export function reduce(state, action) {
       return withThread(state, action.name, (t) => thread.withDiscarded(t, action));
     case "seen":
       return { ...state, seen: { ...state.seen, [action.name]: action.id } };
+    case "inbox":
+      return { ...state, inbox: { ...state.inbox, ...action.inbox } };
+    case "answered":
+      return withoutRequest(state, action);
+    case "team":
+      return { ...state, team: action.agents };
+    case "writing":
+      return {
+        ...state,
+        writing: {
+          ...state.writing,
+          [action.name]: { note: action.note, editing: action.editing ?? null },
+        },
+      };
     case "profile":
       return { ...state, me: action.profile };
     case "busy":
@@ -96,9 +117,20 @@ export function opened(state) {
   return state.selected ? (state.conversations[state.selected] ?? unopened) : null;
 }
 
+export const supervises = ({ role }) => role !== "agent";
+
 /** May this agent read and follow it? The server decides; this only spares a refusal. */
-export function watchable({ status, agent }, me) {
-  return status !== "manual_live" || agent?.id === me.id || me.role === "admin";
+export function watchable({ session_name: name, status, agent }, { me, inbox }) {
+  if (status !== "manual_live" || agent?.id === me.id || supervises(me)) return true;
+  return [...inbox.transfers, ...inbox.assists].some((each) => sessionOf(each) === name);
+}
+
+export const sessionOf = ({ session, session_name: name }) => session?.session_name ?? name;
+
+/** In this order they are worked off: who has waited longest for an answer, then the others. */
+export function byUnanswered(items) {
+  const since = (item) => (item.unanswered_since ? Date.parse(item.unanswered_since) : Infinity);
+  return [...items].sort((a, b) => since(a) - since(b) || 0);
 }
 
 export function isMine(details, me) {
@@ -111,7 +143,8 @@ export function isUnread(state, { session_name: name, last_message: last }) {
 }
 
 function withList(state, { name, page }) {
-  const lists = { ...state.lists, [name]: { items: page.items, next: page.next, loaded: true } };
+  const items = name === "email" ? byUnanswered(page.items) : page.items;
+  const lists = { ...state.lists, [name]: { items, next: page.next, loaded: true } };
   if (name !== "queue") return { ...state, lists };
   const before = state.lists.queue;
   const waiting = page.items.map((item) => item.session_name);
@@ -133,6 +166,11 @@ function withSelected(state, name) {
   const fresh = new Set(state.fresh);
   fresh.delete(name);
   return { ...state, selected: name, fresh, problem: null };
+}
+
+function withoutRequest(state, { kind, id }) {
+  const left = state.inbox[kind].filter((each) => each.id !== id);
+  return { ...state, inbox: { ...state.inbox, [kind]: left } };
 }
 
 function withConversation(state, name, change) {

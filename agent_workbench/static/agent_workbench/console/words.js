@@ -38,6 +38,141 @@ export function customerName({ nickname, session_name: name }, t) {
   return nickname || t("Guest {code}", { code: name.slice(-4) });
 }
 
+/** What `why` of a waiting conversation names. */
+export function placeReason(code, t) {
+  if (code === "ahead") return t("Was with an agent");
+  if (code === "vip") return t("VIP");
+  return priorityName(code, t);
+}
+
+export const priorities = ["urgent", "high", "normal", "low"];
+
+export function priorityName(code, t) {
+  switch (code) {
+    case "urgent":
+      return t("Urgent");
+    case "high":
+      return t("High priority");
+    case "low":
+      return t("Low priority");
+    default:
+      return t("Normal priority");
+  }
+}
+
+/** Why a person was asked for; a rule's code is its own words. */
+export function handoffReason(code, t) {
+  switch (code) {
+    case "requested":
+      return t("Asked for a person");
+    case "rule":
+      return t("A rule asked for a person");
+    case "ai":
+      return t("The AI asked for a person");
+    case "reply_failed":
+      return t("The AI could not answer");
+    case "taken_over":
+      return t("Taken over without being asked for");
+    case "assigned":
+      return t("Assigned");
+    case "transferred":
+      return t("Handed on");
+    case "requeued":
+      return t("Put back in line");
+    case "agent_lost":
+      return t("The agent before was lost");
+    case "agent_silent":
+      return t("The agent before did not answer");
+    case "customer_back":
+      return t("The customer came back");
+    default:
+      return code.replaceAll(/[-_]/g, " ");
+  }
+}
+
+export function outcomeName(code, t) {
+  switch (code) {
+    case "waiting":
+      return t("Waiting");
+    case "by_email":
+      return t("By email");
+    case "live":
+      return t("With an agent");
+    case "cancelled":
+      return t("Cancelled by the customer");
+    case "customer_gone":
+      return t("The customer left");
+    case "agent_lost":
+      return t("The agent was lost");
+    case "agent_silent":
+      return t("The agent did not answer");
+    case "requeued":
+      return t("Put back in line");
+    case "transferred":
+      return t("Given to another agent");
+    case "released":
+      return t("Given back to the AI");
+    default:
+      return t("Closed");
+  }
+}
+
+export function severityName(code, t) {
+  return { low: t("Minor"), high: t("Serious") }[code] ?? t("Ordinary");
+}
+
+export function presenceName(code, t) {
+  switch (code) {
+    case "online":
+      return t("Online");
+    case "busy":
+      return t("Busy");
+    case "break":
+      return t("On a break");
+    default:
+      return t("Offline");
+  }
+}
+
+/** What a presence means for the one who has it. */
+export function presenceMeaning(code, t) {
+  switch (code) {
+    case "online":
+      return t("on duty, gets conversations");
+    case "busy":
+      return t("on duty, is given no new ones");
+    case "break":
+      return t("not on duty, keeps the present ones");
+    default:
+      return t("not on duty");
+  }
+}
+
+/** What has happened while the agent did not look. */
+export function noticeText({ kind, details }, customer, t) {
+  switch (kind) {
+    case "session_lost":
+      return t("You were away, and {customer} went back into the line.", { customer });
+    case "session_silent":
+      return t("{customer} waited for your answer, and went back into the line.", { customer });
+    case "customer_waits":
+      return t("{customer} is waiting for your answer.", { customer });
+    case "agent_silent": {
+      const name = details.agent?.name ?? t("an agent");
+      return t("{customer} is waiting for an answer of {name}.", { customer, name });
+    }
+    case "session_moved": {
+      const to = details.agent?.name;
+      const name = details.by ?? t("A supervisor");
+      return to
+        ? t("{name} gave {customer} to {to}.", { name, customer, to })
+        : t("{name} put {customer} back into the line.", { name, customer });
+    }
+    default:
+      return t("There is news of {customer}.", { customer });
+  }
+}
+
 /** Minutes and seconds, as a queue counts them. */
 export function stopwatch(milliseconds) {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));

@@ -10,11 +10,14 @@ const NEAR_PX = 80;
 export class ThreadView {
   /**
    * own: the role on this side, whose bubbles are on the right ("user", or "agent").
-   * names(item): who is shown as the author; origin: what relative source links belong to.
-   * actions: {older, retry, discard(client_id)}.
+   * names(item): who is the author; quiet(item): whose name is left to screen readers, else
+   * one's own and the system's; origin: what relative source links belong to.
+   * actions: {older, retry, discard(client_id)}, and where notes are shown note(item), the
+   * elements below one. refocus(): what had the focus in the thread is gone.
    */
-  constructor({ t, own, names, origin, actions, label }) {
-    Object.assign(this, { t, own, names, origin, actions });
+  constructor({ t, own, names, quiet, origin, actions, label, refocus = () => {} }) {
+    Object.assign(this, { t, own, names, origin, actions, refocus });
+    this.quiet = quiet ?? (({ role }) => role === own || role === "system");
     this.older = el(
       "button.link-button.thread-older",
       { type: "button", onclick: actions.older },
@@ -58,20 +61,22 @@ export class ThreadView {
 
   /**
    * settled: false while a known thread is being read, whose messages are nothing new.
-   * head: changes what stands before the messages.
+   * head: changes what stands before the messages. notes: what agents wrote to one another.
    */
-  update(thread, { settled = true, head = () => {} } = {}) {
+  update(thread, { settled = true, head = () => {}, notes = [] } = {}) {
     const follow = this.atEnd;
+    const focus = this.#focused();
     const height = this.scroller.scrollHeight;
     const top = this.scroller.scrollTop;
     const first = this.list.firstElementChild?.dataset.key;
     show(this.older, thread.older);
     head();
-    reconcile(this.list, itemsOf(thread, this.own), {
+    reconcile(this.list, itemsOf(thread, this.own, notes), {
       key: (item) => item.key,
       make: () => this.#make(),
       update: (element, item) => this.#update(element, item),
     });
+    if (focus) this.#keepFocus(focus);
     const written = thread.outbox.length > this.unsent;
     this.unsent = thread.outbox.length;
     const arrived = settled && this.#haveArrived(thread.messages);
@@ -86,6 +91,21 @@ export class ThreadView {
     this.scroller.scrollTop = this.scroller.scrollHeight;
     this.atEnd = true;
     show(this.newest, false);
+  }
+
+  /** The button in the list that has the focus, and its message. */
+  #focused() {
+    const button = this.list.getRootNode().activeElement?.closest("button");
+    const message = button && this.list.contains(button) ? button.closest("li") : null;
+    return message && { button, message, name: button.dataset.name };
+  }
+
+  /** A message that changes has new buttons: the one of the same name is meant. */
+  #keepFocus({ button, message, name }) {
+    if (button.isConnected) return;
+    const same = message.isConnected && message.querySelector(`[data-name="${name}"]`);
+    if (same) same.focus();
+    else this.refocus();
   }
 
   #isNearEnd() {
@@ -125,11 +145,12 @@ export class ThreadView {
     element.className = `message message-${item.role} message-${side}`;
     element.classList.toggle("message-pending", ["sending", "delayed"].includes(item.state));
     element.classList.toggle("message-failed", item.state === "failed");
+    element.dataset.testid = item.role === "note" ? "note" : "message";
     element.dataset.role = item.role;
     element.dataset.state = item.state;
     if (item.id) element.dataset.messageId = item.id;
     setText(author, this.names(item));
-    author.classList.toggle("visually-hidden", item.role === this.own || item.role === "system");
+    author.classList.toggle("visually-hidden", this.quiet(item));
     if (item.state === "awaited") {
       text.replaceChildren(
         el("span.dots", { role: "img", "aria-label": t("is writing…") }, el("i"), el("i"), el("i")),
@@ -169,23 +190,22 @@ export class ThreadView {
   #foot(item) {
     const { t } = this;
     if (item.state === "sending") return [t("Sending…")];
+    const button = (name, onclick, label) =>
+      el("button.link-button", { type: "button", onclick, "data-name": name }, label);
     const discard = () =>
-      el(
-        "button.link-button",
-        { type: "button", onclick: () => this.actions.discard(item.client_id) },
-        t("Discard"),
-      );
+      button("discard", () => this.actions.discard(item.client_id), t("Discard"));
     if (item.state === "delayed") return [el("span", {}, delayOf(item.problem, t)), discard()];
     if (item.state === "failed") {
       return [
         el("span.foot-problem", {}, problemOf(item.problem, t)),
         item.problem === "SESSION_CLOSED"
           ? null
-          : el("button.link-button", { type: "button", onclick: this.actions.retry }, t("Retry")),
+          : button("retry", this.actions.retry, t("Retry")),
         discard(),
       ].filter(Boolean);
     }
     if (item.state !== "stored") return [];
+    if (item.role === "note") return this.actions.note(item);
     const time = el("time", { dateTime: item.created_at, title: t.dateTime(item.created_at) });
     time.textContent = t.time(item.created_at);
     const interrupted = item.status === "interrupted"
@@ -213,12 +233,17 @@ const delayOf = (code, t) =>
 
 /** Stored messages, then the answer being written, then one's own on their way. One's own keep
  * their bubble when they are stored; a finished answer gets a new one, which is read out. */
-function itemsOf({ messages, reply, awaited, outbox }, own) {
+function itemsOf({ messages, reply, awaited, outbox }, own, notes) {
   const items = messages.map((message) => ({
     ...message,
     key: message.client_id ? sentKey(message) : message.id,
     state: "stored",
   }));
+  for (const note of notes) {
+    const after = items.findIndex((item) => item.created_at > note.created_at);
+    const item = { ...note, role: "note", key: `note:${note.id}`, state: "stored" };
+    items.splice(after < 0 ? items.length : after, 0, item);
+  }
   if (reply) {
     const empty = characters(reply.text) === 0;
     items.push({
@@ -244,6 +269,7 @@ function same(a, b) {
     a.content === b.content &&
     a.id === b.id &&
     a.problem === b.problem &&
-    a.status === b.status
+    a.status === b.status &&
+    a.edited_at === b.edited_at
   );
 }

@@ -56,6 +56,12 @@ export class Composer {
     this.#changed();
   }
 
+  set placeholder(text) {
+    if (this.field.placeholder === text) return;
+    this.field.placeholder = text;
+    this.field.setAttribute("aria-label", text);
+  }
+
   focus() {
     this.field.focus();
   }

@@ -90,6 +90,7 @@ export class ChatView {
       own: "user",
       origin,
       label: t("Messages"),
+      refocus: () => this.composer.focus(),
       names: (item) =>
         ({ user: t("You"), assistant: t("AI"), agent: item.agent?.name })[item.role] ?? "",
       actions: {
