@@ -70,7 +70,7 @@ def check_may_follow(agent: Agent, session: ChatSession) -> None:
 
 def internal_target(session_name: str) -> str:
     """The target of what agents see of a session and the customer never does."""
-    return f"{session_name}:internal"
+    return events.internal_target(session_name)
 
 
 def targets_of(session: ChatSession) -> list[str]:

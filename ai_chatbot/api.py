@@ -25,6 +25,7 @@ from ai_chatbot.schemas import (
     CreatedSession,
     Error,
     Escalation,
+    Feedback,
     MessageOut,
     MessagePage,
     NewMessage,
@@ -129,6 +130,24 @@ def send_message(
     """Say something: 201; or 200 and the message stored before, for a repeated `client_id`."""
     message, new = verbs.write(session_name, content=body.content, client_id=body.client_id)
     return Status(201 if new else 200, events.message_json(message))
+
+
+@router.post(
+    "/sessions/{slug:session_name}/messages/{message_id}/feedback",
+    auth=visitor,
+    response={200: MessageOut, **REFUSALS},
+    throttle=Limit("feedback", 60, per="session"),
+)
+def judge_answer(
+    request: HttpRequest,
+    session_name: SessionName,
+    message_id: Annotated[int, Path(ge=0, le=MAX_ID)],
+    body: Feedback,
+) -> dict[str, Any]:
+    """Say whether an answer of the AI helped; the last word counts. Two in a row that did not
+    may fetch a person."""
+    message = verbs.judge(session_name, message_id, helpful=body.helpful, comment=body.comment)
+    return events.message_json(message)
 
 
 @router.post(

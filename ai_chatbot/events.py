@@ -30,7 +30,14 @@ def person(agent_id: int | None, name: str) -> dict[str, Any] | None:
     return None if agent_id is None else {"id": agent_id, "name": name}
 
 
+def internal_target(session_name: str) -> str:
+    """The target of what agents see of a session and the customer never does."""
+    return f"{session_name}:internal"
+
+
 def message_json(message: Message) -> dict[str, Any]:
+    """`feedback`: whether it helped, None if nobody said, or it was not fetched with that."""
+    judged = Message.feedback.is_cached(message) and hasattr(message, "feedback")
     return {
         "id": message.pk,
         "client_id": message.client_id,
@@ -41,6 +48,7 @@ def message_json(message: Message) -> dict[str, Any]:
         "agent": person(message.agent_id, message.agent_name),
         "sources": message.sources,
         "status": message.status,
+        "feedback": message.feedback.helpful if judged else None,
     }
 
 
@@ -185,6 +193,14 @@ def queue_updated(session: ChatSession, change: str) -> None:
     shown = summary(session, readable=session.status != Status.MANUAL_LIVE)
     enqueue_sse_message_sync(
         AGENTS, {"type": "queue_update", "payload": {"change": change, "session": shown}}
+    )
+
+
+def reply_judged(message: Message, helpful: bool) -> None:
+    """For who follows the session. What the customer wrote about it is read over HTTP."""
+    enqueue_sse_message_sync(
+        internal_target(message.session.name),
+        {"type": "reply_feedback", "payload": {"message_id": message.pk, "helpful": helpful}},
     )
 
 

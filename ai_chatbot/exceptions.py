@@ -5,6 +5,8 @@ ConversationError           refused, and nothing was changed
 ├── ForeignSession          403  a token of another session
 ├── BadLink                 403  no link of a mail of ours
 ├── LinkExpired             410  one whose time is over
+├── MessageNotFound         404
+├── NotAnAnswer             409  feedback on what the AI did not say
 ├── SessionClosed           409
 ├── ManualInProgress        409  a person was asked for or is there already
 ├── NotPending              409  nothing to cancel
@@ -59,6 +61,17 @@ class LinkExpired(ConversationError):
     status = 410
     code = "LINK_EXPIRED"
     message = "This link has expired."
+
+
+class MessageNotFound(ConversationError):
+    status = 404
+    code = "MESSAGE_NOT_FOUND"
+    message = "There is no such message in this session."
+
+
+class NotAnAnswer(ConversationError):
+    code = "NOT_AN_ANSWER"
+    message = "Only an answer of the AI can be judged."
 
 
 class SessionClosed(ConversationError):

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     Field,
     PlainSerializer,
+    StrictBool,
     StringConstraints,
     WithJsonSchema,
 )
@@ -108,6 +109,11 @@ class NewMessage(Body):
     client_id: ClientId
 
 
+class Feedback(Body):
+    helpful: StrictBool
+    comment: Annotated[Line, Field(max_length=1000)] | None = None
+
+
 class Escalation(Body):
     reason: Annotated[Line, Field(max_length=500)] = ""
 
@@ -154,6 +160,9 @@ class MessageOut(Schema):
     agent: PersonOut | None
     sources: list[SourceOut]
     status: Literal["complete", "interrupted"]
+    feedback: Annotated[
+        bool | None, Field(description="Whether an answer of the AI helped, if it was said.")
+    ]
 
 
 class QueueOut(Schema):

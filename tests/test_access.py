@@ -24,6 +24,7 @@ CUSTOMER_CALLS = [
     ("GET", ""),
     ("GET", "/messages"),
     ("POST", "/messages"),
+    ("POST", "/messages/1/feedback"),
     ("POST", "/escalate"),
     ("DELETE", "/escalate"),
     ("POST", "/stop"),

@@ -32,6 +32,7 @@ MESSAGE_FIELDS = {
     "agent",
     "sources",
     "status",
+    "feedback",
 }
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_chatbot import handoff_rules, replies
+from ai_chatbot import events, handoff_rules, replies
 from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.conversation.records import Cause
 from ai_chatbot.handoff_rules import Given, Words
@@ -35,7 +35,7 @@ from ai_chatbot.models.handoffs import RULES_AT_MOST, WORD_CHARACTERS, WORDS_AT_
 from ai_chatbot.rules import is_frustrated
 from sse.hub import get_hub
 from tests.harness.waiting import wait_until
-from tests.in_process import events_of, make_agent, make_session
+from tests.in_process import Visitor, error_of, events_of, make_agent, make_session
 
 Kind = HandoffRule.Kind
 
@@ -489,3 +489,119 @@ def test_explanation_names_every_active_rule_and_the_one_that_decides() -> None:
         ("keywords", False, None, False),
         ("failures", True, None, False),
     ]
+
+
+# --- Feedback --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def visitor(db: None) -> Visitor:
+    return Visitor()
+
+
+def judge(visitor: Visitor, message: Message, body: Any) -> Any:
+    return visitor.post(visitor.at(f"/messages/{message.pk}/feedback"), body)
+
+
+def feedback_told(visitor: Visitor) -> list[Any]:
+    told = events_of(events.internal_target(visitor.session), "reply_feedback")
+    return [event["payload"]["helpful"] for event in told]
+
+
+@pytest.mark.django_db
+def test_an_answer_is_judged_and_judged_anew(visitor: Visitor) -> None:
+    HandoffRule.objects.update(active=False)
+    message = answered(session_of(visitor.session))
+    assert visitor.state()["messages"][0]["feedback"] is None
+    first = judge(visitor, message, {"helpful": False, "comment": "SECRET"})
+    assert first.status_code == 200
+    assert first.json()["feedback"] is False
+    assert visitor.state()["messages"] == [first.json()]
+    # The same again is no news, and a comment may come later or go.
+    for body in ({"helpful": False}, {"helpful": False, "comment": "CHANGED"}):
+        assert judge(visitor, message, body).status_code == 200
+    stored = MessageFeedback.objects.get()
+    assert (stored.helpful, stored.comment) == (False, "CHANGED")
+    assert judge(visitor, message, {"helpful": True}).json()["feedback"] is True
+    stored.refresh_from_db()
+    assert (stored.helpful, stored.comment) == (True, "")
+    page = visitor.get(visitor.at("/messages")).json()
+    assert page["items"][0]["feedback"] is True
+    assert feedback_told(visitor) == [False, True]
+    assert not events_of(visitor.session)
+
+
+@pytest.mark.django_db
+def test_a_later_comment_does_not_make_an_old_judgement_new(visitor: Visitor) -> None:
+    make_agent()
+    rule(Kind.THUMBS_DOWN, threshold=1)
+    message = answered(session_of(visitor.session))
+    judge(visitor, message, {"helpful": False})
+    visitor.delete(visitor.at("/escalate"))
+    judge(visitor, message, {"helpful": False, "comment": "because"})
+    assert handoff_rules.decide(session_of(visitor.session), "hello") is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"helpful": "yes"}, {"helpful": 1}, {"helpful": None}, [], "x",
+     {"helpful": True, "comment": "x" * 1001}, {"helpful": True, "comment": "\x00"},
+     {"helpful": True, "comment": 7}],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.django_db
+def test_bad_feedback_is_refused(visitor: Visitor, body: Any) -> None:
+    message = answered(session_of(visitor.session))
+    error_of(judge(visitor, message, body), 422)
+    assert not MessageFeedback.objects.exists()
+
+
+@pytest.mark.django_db
+def test_only_answers_of_the_own_session_are_judged(visitor: Visitor) -> None:
+    session, helpful = session_of(visitor.session), {"helpful": True}
+    for role in (MessageRole.USER, MessageRole.SYSTEM):
+        said = Message.objects.create(session=session, role=role, content="x")
+        error_of(judge(visitor, said, helpful), 409, "NOT_AN_ANSWER")
+    by_agent = Message.objects.create(
+        session=session, role=MessageRole.AGENT, content="x", agent=make_agent().user
+    )
+    error_of(judge(visitor, by_agent, helpful), 409, "NOT_AN_ANSWER")
+    error_of(judge(visitor, answered(session_of()), helpful), 404, "MESSAGE_NOT_FOUND")
+    for number in ("0", str(2**63 - 1)):
+        path = visitor.at(f"/messages/{number}/feedback")
+        error_of(visitor.post(path, helpful), 404, "MESSAGE_NOT_FOUND")
+    for number in ("-1", str(2**63), "x", "1.5"):
+        error_of(visitor.post(visitor.at(f"/messages/{number}/feedback"), helpful), 422)
+    assert not MessageFeedback.objects.exists()
+
+
+@pytest.mark.django_db
+def test_second_thumbs_down_fetches_a_person_at_once_and_says_so(visitor: Visitor) -> None:
+    make_agent()
+    rule(Kind.THUMBS_DOWN, code="not_helpful")
+    session = session_of(visitor.session)
+    first, second = answered(session), answered(session)
+    judge(visitor, first, {"helpful": False})
+    assert visitor.state()["status"] == "bot_active"
+    judge(visitor, second, {"helpful": False, "comment": "SECRET"})
+    assert visitor.state()["status"] == "pending_manual"
+    (change,) = events_of(session.name, "status_change")
+    assert change["payload"]["reason"] == "rule"
+    assert "asking a person" in system_lines(session)[0]
+    assert session.handoffs.get().code == "not_helpful"
+    assert "SECRET" not in str(events_of(session.name))
+    # What was judged before does not send the customer there again.
+    visitor.delete(visitor.at("/escalate"))
+    judge(visitor, second, {"helpful": True})
+    judge(visitor, second, {"helpful": False})
+    assert visitor.state()["status"] == "bot_active"
+
+
+@pytest.mark.django_db
+def test_a_closed_conversation_is_judged_and_stays_closed(visitor: Visitor) -> None:
+    rule(Kind.THUMBS_DOWN, threshold=1)
+    message = answered(session_of(visitor.session))
+    visitor.post(visitor.at("/close"))
+    assert judge(visitor, message, {"helpful": False}).status_code == 200
+    assert visitor.state()["status"] == "closed"
+    assert feedback_told(visitor) == [False]

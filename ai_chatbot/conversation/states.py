@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ai_chatbot import events, turns
 from ai_chatbot.conversation import availability, contact, waiting
 from ai_chatbot.exceptions import SessionNotFound
-from ai_chatbot.models import ChatSession
+from ai_chatbot.models import ChatSession, Message
 from sse import log
 
 MESSAGES_SHOWN = 50
@@ -24,7 +26,7 @@ def state(session_name: str, *targets: str) -> dict[str, Any]:
     if session is None:
         # Deleted since its token was looked at.
         raise SessionNotFound
-    latest = list(session.messages.order_by("-pk")[:MESSAGES_SHOWN])
+    latest = list(_messages(session)[:MESSAGES_SHOWN])
     return {
         "session_name": session.name,
         "nickname": session.nickname,
@@ -47,7 +49,7 @@ def state(session_name: str, *targets: str) -> dict[str, Any]:
 
 def older_messages(session: ChatSession, *, before: int | None, limit: int) -> dict[str, Any]:
     """A page of messages in the thread's order; `next` is the `before` of the page above it."""
-    rows = session.messages.order_by("-pk")
+    rows = _messages(session)
     if before is not None:
         rows = rows.filter(pk__lt=before)
     page = list(rows[: limit + 1])
@@ -57,3 +59,8 @@ def older_messages(session: ChatSession, *, before: int | None, limit: int) -> d
         "items": [events.message_json(message) for message in reversed(page)],
         "next": str(page[-1].pk) if more else None,
     }
+
+
+def _messages(session: ChatSession) -> QuerySet[Message]:
+    """The latest first, with what the customer thinks of them."""
+    return session.messages.select_related("feedback").order_by("-pk")

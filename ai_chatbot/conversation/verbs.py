@@ -1,4 +1,4 @@
-"""The customer's verbs: begin, write, stop the AI."""
+"""The customer's verbs: begin, write, stop the AI, say what an answer was worth."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import Any
 
 from django.db import transaction
 
-from ai_chatbot import events, replies, tokens, turns
+from ai_chatbot import events, handoff_rules, replies, tokens, turns
 from ai_chatbot.conversation import handoff
 from ai_chatbot.conversation.people import Person
-from ai_chatbot.exceptions import NotAssigned, SessionClosed
-from ai_chatbot.models import ChatSession, Message, MessageRole, Status
+from ai_chatbot.exceptions import MessageNotFound, NotAnAnswer, NotAssigned, SessionClosed
+from ai_chatbot.models import (
+    ChatSession,
+    HandoffRule,
+    Message,
+    MessageFeedback,
+    MessageRole,
+    Status,
+)
 
 
 @transaction.atomic
@@ -96,6 +103,42 @@ def stop_reply(session_name: str) -> ChatSession:
     if unanswered is not None:
         replies.owe(session, unanswered)
     return session
+
+
+@transaction.atomic
+def judge(
+    session_name: str, message_id: int, *, helpful: bool, comment: str | None = None
+) -> Message:
+    """The customer says whether an answer of the AI helped, and may say it anew; also of a
+    closed conversation. A rule may then fetch a person at once.
+
+    `comment` None: the one before stays, if it is of the same opinion.
+    Raises SessionNotFound, MessageNotFound, NotAnAnswer.
+    """
+    session = handoff.lock(session_name)
+    message = session.messages.select_related("feedback").filter(pk=message_id).first()
+    if message is None:
+        raise MessageNotFound
+    if message.role != MessageRole.ASSISTANT:
+        raise NotAnAnswer(role=message.role)
+    known: MessageFeedback | None = getattr(message, "feedback", None)
+    if known is None:
+        MessageFeedback.objects.create(message=message, helpful=helpful, comment=comment or "")
+    elif known.helpful != helpful:
+        known.helpful, known.comment = helpful, comment or ""
+        known.save()
+    else:
+        if comment is not None and comment != known.comment:
+            known.comment = comment
+            # Its time is that of the judgement.
+            known.save(update_fields=["comment"])
+        return message
+    events.reply_judged(message, helpful)
+    if not helpful and session.status == Status.BOT_ACTIVE:
+        cause = handoff_rules.decide_on(session, HandoffRule.Kind.THUMBS_DOWN)
+        if cause is not None:
+            handoff.escalate_locked(session, cause)
+    return message
 
 
 def _already(session: ChatSession, **key: Any) -> Message | None:
