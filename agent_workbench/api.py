@@ -39,7 +39,7 @@ from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
 from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.conversation import states as conversation
 from ai_chatbot.limits import Limit as RateLimit
-from ai_chatbot.models import ChatSession, Reason
+from ai_chatbot.models import ChatSession, HandoffRecord, Message, Reason
 from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
 
@@ -111,8 +111,8 @@ def sessions(
 ) -> dict[str, Any]:
     """Sessions, newest first, those that other agents have without what is said in them.
 
-    `q` looks into names and nicknames, and into the email and messages of what the caller may
-    read.
+    `q` looks into names and nicknames, and into the email, messages and handoffs of what the
+    caller may read.
     """
     rows = ChatSession.objects.order_by("-pk")
     if status:
@@ -125,11 +125,15 @@ def sessions(
         rows = rows.filter(agent_id=int(agent))
     q = q.replace("\x00", "").strip()
     if q:
-        said = ChatSession.objects.filter(messages__content__icontains=q).values("pk")
+        said = Message.objects.filter(content__icontains=q).values("session")
+        recorded = HandoffRecord.objects.filter(
+            Q(code__icontains=q) | Q(text__icontains=q) | Q(summary__icontains=q)
+        ).values("session")
         rows = rows.filter(
             Q(name__icontains=q)
             | Q(nickname__icontains=q)
-            | access.followed(caller(request)) & (Q(email__icontains=q) | Q(pk__in=said))
+            | access.followed(caller(request))
+            & (Q(email__icontains=q) | Q(pk__in=said) | Q(pk__in=recorded))
         )
     if cursor is not None:
         rows = rows.filter(pk__lt=cursor)

@@ -8,7 +8,15 @@ from ninja import Schema
 from pydantic import Field
 
 from ai_chatbot.api import MAX_ID
-from ai_chatbot.schemas import Body, Moment, PersonOut, SessionState, SessionStatus, Text
+from ai_chatbot.schemas import (
+    Body,
+    Moment,
+    PersonOut,
+    SessionState,
+    SessionStatus,
+    SourceOut,
+    Text,
+)
 
 Priority = Literal["low", "normal", "high", "urgent"]
 AgentStatus = Literal["online", "busy", "break", "offline"]
@@ -90,7 +98,32 @@ class SessionPage(Schema):
     next: str | None
 
 
+class HandoffOut(Schema):
+    """Why a person was asked for, what had been tried, and how it ended."""
+
+    id: int
+    code: str
+    text: str
+    severity: Literal["low", "medium", "high"]
+    summary: str
+    question: str
+    tried: list[SourceOut]
+    created_at: Moment
+    waited_seconds: int | None
+    agent: PersonOut | None
+    outcome: Literal[
+        "waiting", "by_email", "live", "cancelled", "customer_gone", "agent_lost",
+        "agent_silent", "requeued", "transferred", "released", "closed",
+    ]  # fmt: skip
+
+
 class AgentSessionState(SessionState):
     email: str
     reason: str
     escalated_at: Moment | None
+    handoff: HandoffOut | None
+    handoffs: Annotated[list[HandoffOut], Field(description="The latest first, 20 at most.")]
+    priority: Priority
+    vip: bool
+    skills: list[str]
+    former_agent: PersonOut | None
