@@ -8,7 +8,7 @@ from django.contrib import auth
 from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest
-from ninja import Query, Router, Status
+from ninja import Path, Query, Router, Status
 
 from agent_workbench import (
     access,
@@ -16,6 +16,7 @@ from agent_workbench import (
     api_transfers,
     assignment,
     login_limit,
+    notices,
     presence,
     states,
     tokens,
@@ -28,6 +29,7 @@ from agent_workbench.schemas import (
     AgentSessionState,
     LoggedIn,
     Login,
+    NoticePage,
     Refresh,
     SessionPage,
     StatusIn,
@@ -49,6 +51,7 @@ router.add_router("", api_transfers.router)
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[int | None, Query(ge=0, le=MAX_ID)]
+NoticeId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 @router.post(
@@ -98,6 +101,18 @@ def status(request: HttpRequest) -> dict[str, Any]:
 @router.put("/agent/status", response={200: StatusOut, **REFUSALS})
 def set_status(request: HttpRequest, body: StatusIn) -> dict[str, Any]:
     return {"status": presence.choose(caller(request), body.status).status}
+
+
+@router.get("/agent/notices", response={200: NoticePage, **REFUSALS})
+def unread_notices(request: HttpRequest) -> dict[str, Any]:
+    """What the agent has to hear of and has not read, the latest first."""
+    return {"items": notices.unread(caller(request)), "next": None}
+
+
+@router.post("/agent/notices/{notice_id}/read", response={204: None, **REFUSALS})
+def read_notice(request: HttpRequest, notice_id: NoticeId) -> Status[None]:
+    notices.read(caller(request), notice_id)
+    return Status(204, None)
 
 
 @router.get("/sessions", response={200: SessionPage, **REFUSALS})

@@ -7,7 +7,8 @@ WorkbenchError(ConversationError)
 ├── NotPermitted     403  for another role than the caller's
 ├── AgentNotFound    404
 ├── AtCapacity       409  the agent has as many live conversations as may be
-└── AgentUnavailable 409  the agent cannot be given a conversation, and why
+├── AgentUnavailable 409  the agent cannot be given a conversation, and why
+└── NoticeNotFound   404  none of this agent's
 """
 
 from ai_chatbot.exceptions import ConversationError
@@ -61,3 +62,9 @@ class AtCapacity(WorkbenchError):
 class AgentUnavailable(WorkbenchError):
     code = "AGENT_UNAVAILABLE"
     message = "This agent cannot be given a conversation now."
+
+
+class NoticeNotFound(WorkbenchError):
+    status = 404
+    code = "NOTICE_NOT_FOUND"
+    message = "There is no such notice."

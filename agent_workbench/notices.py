@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
+
+from agent_workbench.exceptions import NoticeNotFound
 from agent_workbench.models import Agent, Notice
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession
 from sse import enqueue_sse_message_sync
 
+SHOWN_AT_MOST = 100
 
-def tell(agent: Agent | int, kind: Notice.Kind, session: ChatSession, **details: Any) -> Notice:
+
+def tell(
+    agent: Agent | int, kind: Notice.Kind, session: ChatSession, /, **details: Any
+) -> Notice:
     """Store it, and say so on the agent's own stream. `agent` may be the profile's key.
 
     In the transaction of what it tells of, after the conversation's own events.
@@ -24,11 +31,25 @@ def tell(agent: Agent | int, kind: Notice.Kind, session: ChatSession, **details:
     return notice
 
 
+def unread(agent: Agent) -> list[dict[str, Any]]:
+    """The latest first."""
+    found = agent.notices.filter(read_at__isnull=True).select_related("session")
+    return [as_json(notice) for notice in found.order_by("-pk")[:SHOWN_AT_MOST]]
+
+
+def read(agent: Agent, pk: int) -> None:
+    """Repeating it changes nothing. Raises NoticeNotFound."""
+    own = agent.notices.filter(pk=pk)
+    if not own.filter(read_at__isnull=True).update(read_at=timezone.now()) and not own.exists():
+        raise NoticeNotFound
+
+
 def as_json(notice: Notice) -> dict[str, Any]:
     return {
         "id": notice.pk,
         "kind": notice.kind,
         "session_name": notice.session.name,
+        "nickname": notice.session.nickname,
         "details": notice.details,
         "created_at": events.stamp(notice.created_at),
     }

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from agent_workbench.models import Agent, AgentQuerySet, PresenceStatus
 from ai_chatbot import events
-from sse import enqueue_sse_message_sync, processes
-from sse.hub import get_hub
-from sse.supervisor import Pulse
-
-logger = logging.getLogger(__name__)
+from ai_chatbot.conversation.rounds import WATCH
+from sse import enqueue_sse_message_sync, leases, processes
 
 # Presence is renewed so many times before it would end; in between it need not be.
 LOOKS_PER_ABSENCE = 6
+RENEWALS_PER_ABSENCE = 30
+GONE_AT_ONCE = 100
 SUBJECT = "agent:"
 # Who says so and has been seen lately is there for customers.
 ON_DUTY = (PresenceStatus.ONLINE, PresenceStatus.BUSY)
@@ -34,15 +31,29 @@ def absence() -> timedelta:
     return timedelta(seconds=settings.AGENT_ABSENCE_SECONDS)
 
 
-def anyone_available() -> bool:
-    """Whether a customer who asks for a person can be put in line: HANDOFF_AVAILABILITY."""
-    return on_duty().exists()
+def seen_since() -> datetime | None:
+    """Who was seen after this is there. None: nobody is known to be gone, since for the time of
+    an absence, or a part of it, nobody could be seen."""
+    limit = timezone.now() - absence()
+    since = leases.counted_since(WATCH)
+    return None if since is not None and since > limit else limit
 
 
 def on_duty() -> AgentQuerySet:
-    return Agent.objects.active().filter(
-        status__in=ON_DUTY, seen_at__gt=timezone.now() - absence()
-    )
+    """Agents who can talk with customers, inside hours."""
+    limit = seen_since()
+    return _working() if limit is None else _working().filter(seen_at__gt=limit)
+
+
+def anyone_available() -> bool:
+    """Whether a customer who asks for a person can be put in line: HANDOFF_AVAILABILITY."""
+    # Mostly somebody was seen just now, and there is nothing more to ask.
+    seen = _working().filter(seen_at__gt=timezone.now() - absence())
+    return seen.exists() or on_duty().exists()
+
+
+def _working() -> AgentQuerySet:
+    return Agent.objects.active().filter(status__in=ON_DUTY)
 
 
 @transaction.atomic
@@ -84,22 +95,46 @@ def _lock(agent: Agent) -> Agent:
     return locking.select_related("user").get(pk=agent.pk)
 
 
-@transaction.atomic
-def note_absences() -> None:
-    """Renew `seen_at` of agents with open streams; the long gone are offline."""
-    now = timezone.now()
+def note_presence() -> None:
+    """Renew `seen_at` of agents with open streams."""
     present = {int(s.removeprefix(SUBJECT)) for s in processes.present_subjects(SUBJECT)}
-    Agent.objects.filter(pk__in=present).update(seen_at=now)
-    gone = (
-        Agent.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("user")
-        .exclude(status=PresenceStatus.OFFLINE)
-        .exclude(seen_at__gt=now - absence())
-        .order_by("pk")
+    old = Agent.objects.filter(pk__in=present).exclude(
+        seen_at__gt=timezone.now() - absence() / RENEWALS_PER_ABSENCE
     )
-    for agent in gone:
+    if not present or not old.exists():
+        return
+    with transaction.atomic():
+        # Those that somebody has locked are renewed at the next round.
+        free = old.order_by("pk").select_for_update(no_key=True, skip_locked=_may_skip())
+        pks = list(free.values_list("pk", flat=True))
+        Agent.objects.filter(pk__in=pks).update(seen_at=timezone.now())
+
+
+def gone() -> list[int]:
+    """The keys of those who are held to be there and have had no stream for too long."""
+    limit = seen_since()
+    if limit is None:
+        return []
+    known = Agent.objects.exclude(status=PresenceStatus.OFFLINE).exclude(seen_at__gt=limit)
+    return list(known.order_by("seen_at").values_list("pk", flat=True)[:GONE_AT_ONCE])
+
+
+@transaction.atomic
+def note_absence(pk: int) -> None:
+    """The agent is offline, if still gone."""
+    limit = seen_since()
+    if limit is None:
+        return
+    known = Agent.objects.select_for_update(of=("self",), no_key=True, skip_locked=_may_skip())
+    there = known.exclude(status=PresenceStatus.OFFLINE).exclude(seen_at__gt=limit)
+    agent = there.select_related("user").filter(pk=pk).first()
+    if agent is not None:
         agent.status_chosen = False
         _become(agent, PresenceStatus.OFFLINE)
+
+
+def _may_skip() -> bool:
+    return connection.features.has_select_for_update_skip_locked
 
 
 def _become(agent: Agent, status: str) -> None:
@@ -117,15 +152,3 @@ def _become(agent: Agent, status: str) -> None:
                 },
             },
         )
-
-
-async def keep_watch(pulse: Pulse) -> None:
-    """Note absences for as long as the process serves."""
-    hub = get_hub()
-    while True:
-        pulse()
-        await asyncio.sleep(settings.AGENT_ABSENCE_SECONDS / LOOKS_PER_ABSENCE)
-        try:
-            await hub.database(note_absences, purpose="chores")
-        except DatabaseError as error:
-            logger.warning("presence cannot be kept: %s", error)

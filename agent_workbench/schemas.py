@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Schema
 from pydantic import Field
@@ -72,6 +72,22 @@ class LastMessage(Schema):
     role: Literal["user", "assistant", "agent", "system"]
     content: str
     created_at: Moment
+
+
+class NoticeOut(Schema):
+    id: int
+    kind: Literal[
+        "session_lost", "session_silent", "customer_waits", "agent_silent", "session_moved"
+    ]
+    session_name: str
+    nickname: str
+    details: dict[str, Any]
+    created_at: str
+
+
+class NoticePage(Schema):
+    items: list[NoticeOut]
+    next: str | None
 
 
 class SessionSummary(Schema):

@@ -8,11 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
-from django.db.models.signals import post_save, pre_delete, pre_save
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
 from agent_workbench import accounts, tokens
 from agent_workbench.models import Agent
+from ai_chatbot.conversation import availability
 
 
 @receiver(user_logged_out, dispatch_uid="agent_workbench.logged_out")
@@ -62,3 +64,11 @@ def follow_role(instance: Agent, raw: bool = False, **_: Any) -> None:
 @receiver(pre_delete, sender=Agent, dispatch_uid="agent_workbench.deleted")
 def end_access_of_deleted_agent(instance: Agent, **_: Any) -> None:
     accounts.leave(instance)
+
+
+@receiver(post_save, sender=Agent, dispatch_uid="agent_workbench.watch_saved")
+@receiver(post_delete, sender=Agent, dispatch_uid="agent_workbench.watch_deleted")
+@receiver(post_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="agent_workbench.watch_user")
+def wake_the_watch(**_: Any) -> None:
+    """Somebody came, left, was deactivated, or may have more conversations."""
+    transaction.on_commit(availability.bell.ring, robust=True)

@@ -16,7 +16,7 @@ django_application = get_asgi_application()
 
 from django.urls import re_path  # noqa: E402 - Django must be set up first
 
-from agent_workbench import presence  # noqa: E402
+from agent_workbench import watch  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
 from ai_chatbot import replies  # noqa: E402
 from ai_chatbot.conversation import waiting  # noqa: E402
@@ -27,14 +27,13 @@ from sse.supervisor import Work  # noqa: E402
 
 # Health answers whatever hangs, and whichever host name it is asked by.
 streams = health.before_django(api.prefixes())
-# Both services change the line of those who wait.
-work: list[Work] = [waiting.keep_announcing]
+# Both services change the line of those who wait, and neither needs the other to look after it.
+work: list[Work] = [waiting.keep_announcing, watch.keep_watch]
 if settings.SERVES_CHATBOT:
     streams += chatbot_streams("api")
     work += [replies.keep_answering, replies.keep_sweeping]
 if settings.SERVES_WORKBENCH:
     streams += workbench_streams("workbench-api")
-    work.append(presence.keep_watch)
 if not settings.SERVES_CHATBOT:
     streams += workbench_streams("api")
 

@@ -16,6 +16,8 @@ from config.env_file import unread_lines, unread_names
 
 # Nobody waits for an answer longer than this.
 AI_MOST_SECONDS = 3600
+# A month.
+WATCH_MOST_SECONDS = 31 * 86_400
 
 
 def service(**_: Any) -> list[CheckMessage]:
@@ -91,6 +93,28 @@ def agent_absence(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def watch(**_: Any) -> list[CheckMessage]:
+    names = (
+        "AGENT_SILENT_WARN_SECONDS",
+        "AGENT_SILENT_ALERT_SECONDS",
+        "AGENT_SILENT_REQUEUE_SECONDS",
+        "CUSTOMER_ABANDON_SECONDS",
+        "CUSTOMER_RETURN_SECONDS",
+        "IDLE_FOLLOW_UP_SECONDS",
+        "IDLE_CLOSE_SECONDS",
+    )
+    least = {"CUSTOMER_GONE_SECONDS": 1.0, **dict.fromkeys(names, 0.0)}
+    return [
+        Error(
+            f"{name} is {getattr(settings, name):g}, which is no time to wait.",
+            hint=f"Set it to a number of seconds, {limit:g} or more.",
+            id="config.E011",
+        )
+        for name, limit in least.items()
+        if not limit <= getattr(settings, name) <= WATCH_MOST_SECONDS
+    ]
+
+
 def database(**_: Any) -> list[CheckMessage]:
     if connection.vendor in ("sqlite", "postgresql"):
         return []
@@ -110,8 +134,8 @@ def database_threads(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"DATABASE_POOL_MAX is {settings.DATABASE_POOL_MAX}; streams and the AI take "
-            f"{threads} connections of those, which leaves none for requests.",
+            f"DATABASE_POOL_MAX is {settings.DATABASE_POOL_MAX}; streams, the AI and the watch "
+            f"take {threads} connections of those, which leaves none for requests.",
             hint=f"Set it to {threads + 1} or more; {threads + 10} is usual.",
             id="config.E006",
         )
@@ -219,6 +243,7 @@ ALL = (
     opening_hours,
     heartbeat,
     agent_absence,
+    watch,
     database,
     database_threads,
     database_deadline,

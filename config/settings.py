@@ -136,12 +136,14 @@ TEMPLATES = [
 DATABASE_POOL_MAX = env.int("DATABASE_POOL_MAX", default=20)
 # Threads with a connection each that serve streams and the AI; what hangs in one purpose leaves
 # the others alone. "log" reads events, "access" asks who may open a stream, "watch" writes the
-# process's sign of life, "work" is the AI's, "chores" and "pruning" are what nobody waits for.
+# process's sign of life, "work" is the AI's, "rounds" looks after who waits for a person,
+# "chores" and "pruning" are what nobody waits for.
 SSE_DATABASE_THREADS = {
     "log": 2,
     "access": 2,
     "watch": 1,
     "work": 3,
+    "rounds": 1,
     "chores": 1,
     "pruning": 1,
 }
@@ -264,6 +266,20 @@ OPENING_HOURS = env.str("OPENING_HOURS", default="")
 # An agent none of whose streams has been open for so long is offline.
 AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)
 
+# An agent who lets a customer wait for so long is told, then supervisors are, then the
+# conversation goes back to the queue. 0: never.
+AGENT_SILENT_WARN_SECONDS = env.float("AGENT_SILENT_WARN_SECONDS", default=120.0)
+AGENT_SILENT_ALERT_SECONDS = env.float("AGENT_SILENT_ALERT_SECONDS", default=240.0)
+AGENT_SILENT_REQUEUE_SECONDS = env.float("AGENT_SILENT_REQUEUE_SECONDS", default=480.0)
+# A customer without an open stream for so long is shown as gone; who is gone for so long more
+# leaves the queue (0: never), and has the old place if back within so long.
+CUSTOMER_GONE_SECONDS = env.float("CUSTOMER_GONE_SECONDS", default=120.0)
+CUSTOMER_ABANDON_SECONDS = env.float("CUSTOMER_ABANDON_SECONDS", default=300.0)
+CUSTOMER_RETURN_SECONDS = env.float("CUSTOMER_RETURN_SECONDS", default=1800.0)
+# In an answered conversation in which nothing has been said for so long the customer is asked
+# whether there is more; so long after that it is closed. 0: never.
+IDLE_FOLLOW_UP_SECONDS = env.float("IDLE_FOLLOW_UP_SECONDS", default=0.0)
+IDLE_CLOSE_SECONDS = env.float("IDLE_CLOSE_SECONDS", default=0.0)
 # How customers and agents reach the pages, for links in mails.
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 WORKBENCH_URL = (env.str("WORKBENCH_URL", default="") or PUBLIC_URL).rstrip("/")

@@ -21,6 +21,8 @@ logger = logging.getLogger("sse.processes")
 
 # A process that has not been heard of for so long is held to be dead, its streams with it.
 SILENCE = timedelta(seconds=20)
+# One that has missed a beat: its streams are no sign any more that somebody is there.
+FAINT = timedelta(seconds=10)
 _ROWS_AT_ONCE = 500
 
 
@@ -128,13 +130,23 @@ def forget_silent() -> None:
 
 def open_streams() -> QuerySet[OpenStream]:
     """The streams of living processes."""
+    return _streams_of_processes_seen_within(SILENCE)
+
+
+def present_streams() -> QuerySet[OpenStream]:
+    """The streams that are a sign that their readers are there: of processes that have just
+    been heard of, where others' are merely not known to be gone."""
+    return _streams_of_processes_seen_within(FAINT)
+
+
+def _streams_of_processes_seen_within(age: timedelta) -> QuerySet[OpenStream]:
     found: QuerySet[OpenStream] = apps.get_model("sse", "OpenStream").objects.filter(
-        process__seen_at__gte=timezone.now() - SILENCE
+        process__seen_at__gte=timezone.now() - age
     )
     return found
 
 
 def present_subjects(prefix: str) -> set[str]:
-    """The subjects beginning with `prefix` that have a stream open in a living process."""
-    found = open_streams().filter(subject__startswith=prefix)
+    """The subjects beginning with `prefix` that have such a stream."""
+    found = present_streams().filter(subject__startswith=prefix)
     return set(found.values_list("subject", flat=True))

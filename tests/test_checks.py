@@ -127,7 +127,7 @@ def test_openai_needs_a_key_and_other_servers_may_not(
 def test_connections_must_suffice_for_streams_and_requests(
     settings: Settings, most: int, named: bool
 ) -> None:
-    assert sum(settings.SSE_DATABASE_THREADS.values()) == 10
+    assert sum(settings.SSE_DATABASE_THREADS.values()) == 11
     settings.DATABASE_POOL_MAX = most
     messages = found()
     assert ("config.E006" in messages) is named

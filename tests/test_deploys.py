@@ -350,7 +350,9 @@ def test_agent_without_a_stream_for_a_minute_is_offline(desk: Desk) -> None:
         desk.database,
         "from datetime import timedelta; from django.db.models import F\n"
         "from agent_workbench.models import Agent\n"
-        "Agent.objects.update(seen_at=F('seen_at') - timedelta(seconds=61))",
+        "from sse.models import Lease\n"
+        "Agent.objects.update(seen_at=F('seen_at') - timedelta(seconds=61))\n"
+        "Lease.objects.update(since=F('since') - timedelta(seconds=120))",
     )
 
     gone = watching.wait_for(

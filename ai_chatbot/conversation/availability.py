@@ -11,7 +11,11 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from ai_chatbot import events
+from ai_chatbot.bells import Bell
 from ai_chatbot.conversation import hours
+
+# Rung by whoever changes who is there or who waits, for the watch to look at once.
+bell = Bell()
 
 
 @dataclass(frozen=True, slots=True)

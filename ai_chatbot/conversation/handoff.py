@@ -201,6 +201,15 @@ def rejoin_line_locked(session: ChatSession) -> ChatSession:
     return _unless_on_duty(session)
 
 
+def forget_place_locked(session: ChatSession) -> ChatSession:
+    """The customer did not come back in time: nothing of the request for a person is left."""
+    if session.status != Status.BOT_ACTIVE or session.left_line_at is None:
+        raise NotPending(status=session.status)
+    _forget_handoff(session)
+    session.save()
+    return session
+
+
 def requeue_locked(
     session: ChatSession, reason: Reason, by: Person | None = None
 ) -> ChatSession:
@@ -405,6 +414,7 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
         events.queue_updated(session, "removed")
     if Status.PENDING_MANUAL in (previous, status):
         transaction.on_commit(waiting.bell.ring, robust=True)
+    transaction.on_commit(availability.bell.ring, robust=True)
 
 
 def tell_availability(session: ChatSession, now: availability.Availability) -> bool:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from django.db.models.functions import Substr
 
 from ai_chatbot.models import ChatSession
 from sse import processes
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 SUBJECT = "customer:"
 
@@ -16,12 +22,24 @@ def subject(session: ChatSession) -> str:
 
 
 def is_here(session: ChatSession) -> bool:
-    return processes.open_streams().filter(subject=subject(session)).exists()
+    return processes.present_streams().filter(subject=subject(session)).exists()
 
 
 def here_of(names: Collection[str]) -> set[str]:
     """Those of these sessions, by name, whose customer's page is open."""
-    found = processes.open_streams().filter(subject__in=[f"{SUBJECT}{name}" for name in names])
+    found = processes.present_streams().filter(
+        subject__in=[f"{SUBJECT}{name}" for name in names]
+    )
     return {
         subject.removeprefix(SUBJECT) for subject in found.values_list("subject", flat=True)
     }
+
+
+def here() -> QuerySet[Any]:
+    """The names of all sessions whose customer's page is open, for a subquery."""
+    return (
+        processes.present_streams()
+        .filter(subject__startswith=SUBJECT)
+        .annotate(session_name=Substr("subject", len(SUBJECT) + 1))
+        .values("session_name")
+    )

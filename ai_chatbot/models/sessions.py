@@ -213,6 +213,17 @@ class ChatSession(models.Model):
             models.Index(fields=["agent", "status"], name="session_agent"),
             models.Index(fields=["-created_at", "-id"], name="session_newest"),
             models.Index(fields=["-taken_at"], name="session_taken"),
+            models.Index(fields=["status", "last_message_at"], name="session_idle"),
+            models.Index(
+                fields=["customer_seen_at"],
+                condition=Q(customer_gone_at__isnull=True, customer_seen_at__isnull=False),
+                name="session_customer_here",
+            ),
+            models.Index(
+                fields=["left_line_at"],
+                condition=Q(left_line_at__isnull=False),
+                name="session_left_line",
+            ),
         ]
         constraints = [
             models.CheckConstraint(

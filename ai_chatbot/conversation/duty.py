@@ -1,0 +1,60 @@
+"""People come on duty and leave it: what that means for those who wait, and what these hear."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db.models import Q
+
+from ai_chatbot.conversation import availability, handoff, presence, waiting
+from ai_chatbot.conversation.availability import Availability
+from ai_chatbot.conversation.rounds import Round
+from ai_chatbot.models import LINE_ORDER, ChatSession, Status
+
+
+def follow(round: Round) -> None:
+    """Nobody waits in line for nobody, and whoever waits by email with the page open is in
+    line once somebody is there. Both know whether anybody is."""
+    now = availability.now()
+    if now.someone_on_duty:
+        unanswered = ChatSession.objects.filter(
+            status=Status.AFTER_HOURS_EMAIL,
+            unanswered_since__isnull=False,
+            name__in=presence.here(),
+        )
+        round.each("staff is back", unanswered.order_by(*LINE_ORDER), _back_in_line)
+    else:
+        round.each("nobody is on duty", ChatSession.objects.pending(), _to_email)
+    # Who has no page open reads it with the state.
+    waiting_here = ChatSession.objects.filter(
+        status__in=handoff.LEAVABLE, name__in=presence.here()
+    )
+    untold = waiting_here.exclude(_told(now)).order_by("pk")
+    round.each("who is on duty", untold, partial(_tell, now))
+
+
+def _back_in_line(session: ChatSession) -> bool:
+    # Somebody may have left since the round began, and who is put in line would read it.
+    if not availability.now().someone_on_duty or not waiting.has_room(session):
+        return False
+    handoff.staff_back_locked(session)
+    return True
+
+
+def _to_email(session: ChatSession) -> None:
+    if not availability.now().someone_on_duty:
+        handoff.nobody_on_duty_locked(session)
+
+
+def _told(now: Availability) -> Q:
+    """As handoff.tell_availability has it: who was told nothing believes in somebody."""
+    on_duty = Q(told_on_duty=now.someone_on_duty)
+    if now.someone_on_duty:
+        on_duty |= Q(told_on_duty__isnull=True)
+    if now.back_at is None:
+        return on_duty & Q(told_back_at__isnull=True)
+    return on_duty & Q(told_back_at=now.back_at)
+
+
+def _tell(now: Availability, session: ChatSession) -> None:
+    handoff.tell_availability(session, now)
