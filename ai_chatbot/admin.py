@@ -19,6 +19,7 @@ from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import (
     Article,
     ChatSession,
+    HandoffRule,
     Message,
     OpeningSpan,
     Reason,
@@ -26,6 +27,9 @@ from ai_chatbot.models import (
     SpecialDay,
     Weekday,
 )
+from ai_chatbot.rules_admin import HandoffRuleAdmin
+
+admin.site.register(HandoffRule, HandoffRuleAdmin)
 
 
 class MessageInline(admin.TabularInline):  # type: ignore[type-arg]

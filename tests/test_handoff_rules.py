@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
+from django.test import Client
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +40,7 @@ from ai_chatbot.models.handoffs import RULES_AT_MOST, WORD_CHARACTERS, WORDS_AT_
 from ai_chatbot.rules import is_frustrated
 from sse.hub import get_hub
 from tests.harness.waiting import wait_until
-from tests.in_process import Visitor, error_of, events_of, make_agent, make_session
+from tests.in_process import Visitor, browser, error_of, events_of, make_agent, make_session
 
 Kind = HandoffRule.Kind
 
@@ -605,3 +610,147 @@ def test_a_closed_conversation_is_judged_and_stays_closed(visitor: Visitor) -> N
     assert judge(visitor, message, {"helpful": False}).status_code == 200
     assert visitor.state()["status"] == "closed"
     assert feedback_told(visitor) == [False]
+
+
+# --- The admin -------------------------------------------------------------------------------
+
+TRY = "/admin/ai_chatbot/handoffrule/try/"
+LIST = "/admin/ai_chatbot/handoffrule/"
+NOTHING = {"text": "", "language": "en", "failures": "0", "thumbs_down": "0"}
+
+
+def staff(*permissions: str, **flags: bool) -> Client:
+    user = get_user_model().objects.create(username="staff", is_staff=True, **flags)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = browser()
+    client.force_login(user)
+    return client
+
+
+def outcomes(page: Any) -> dict[str, list[str]]:
+    rows = re.findall(r'<tr data-rule="([^"]*)">(.*?)</tr>', page.content.decode(), re.DOTALL)
+    return {
+        name: [
+            " ".join(re.sub(r"<[^>]+>", "", cell).split())
+            for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)
+        ]
+        for name, row in rows
+    }
+
+
+@pytest.mark.django_db
+def test_tester_says_which_rule_decides_and_why() -> None:
+    rule(Kind.KEYWORDS, words="lawyer", order=1, name="<b>Law</b>", skills=["legal"])
+    rule(Kind.VIP, order=2, alone=False)
+    rule(Kind.KEYWORDS, words="律师", order=3, alone=False, language="zh-hans")
+    rule(Kind.FAILURES, order=4, alone=False)
+    site = staff("view_handoffrule")
+    assert TRY in site.get(LIST).content.decode()
+    assert outcomes(site.get(TRY)) == {}
+    page = site.post(TRY, NOTHING | {"text": "My <i>LAWYER</i>", "vip": "on", "failures": "1"})
+    assert outcomes(page) == {
+        "&lt;b&gt;Law&lt;/b&gt;": ["A word or phrase", "decides", "lawyer"],
+        "vip": ["The customer is a VIP", "fits too, after the one that decides", ""],
+        "keywords": ["A word or phrase", "only for another language", ""],
+        "failures": ["Answers failed, one after the other", "does not fit", ""],
+    }
+    assert "<i>" not in page.content.decode()
+    assert "No rule fetches a person" in site.post(TRY, NOTHING).content.decode()
+    assert not ChatSession.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"text": "x" * 100_000}, {"language": "xx"}, {"failures": "-1"}, {"failures": "many"},
+     {"thumbs_down": "1" * 4000}, {"text": "\x00"}],
+    ids=lambda wrong: repr(wrong)[:30],
+)  # fmt: skip
+@pytest.mark.django_db
+def test_tester_names_what_it_cannot_try(wrong: dict[str, str]) -> None:
+    page = staff(is_superuser=True).post(TRY, NOTHING | wrong)
+    assert page.status_code == 200
+    assert "errorlist" in page.content.decode()
+    assert outcomes(page) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["(a+)+$" * 600, "[" * 4000, "\ufdfa" * 4000, "\\", "😡" * 4000]
+)
+@pytest.mark.django_db
+def test_tester_bears_hostile_texts(text: str) -> None:
+    page = staff(is_superuser=True).post(TRY, NOTHING | {"text": text})
+    assert len(outcomes(page)) == len(handoff_rules.DEFAULTS)
+
+
+@pytest.mark.django_db
+def test_tester_is_for_who_may_see_the_rules() -> None:
+    assert staff("view_article").get(TRY).status_code == 403
+    anonymous = browser().get(TRY)
+    assert (anonymous.status_code, anonymous["Location"]) == (
+        302,
+        f"/admin/login/?next={TRY}",
+    )
+
+
+@pytest.mark.django_db
+def test_tester_asks_for_the_forms_own_token() -> None:
+    strict = browser(enforce_csrf_checks=True)
+    strict.force_login(get_user_model().objects.create_superuser("root"))
+    assert strict.post(TRY, NOTHING).status_code == 403
+
+
+FORM = {
+    "name": "Law", "active": "on", "order": "1", "kind": "keywords", "words": "lawyer\r\n律师",
+    "threshold": "2", "language": "", "code": "legal", "severity": "high", "priority": "3",
+    "skills": "legal, german ,legal",
+}  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_rule_is_added_and_counts() -> None:
+    site = staff(is_superuser=True)
+    assert site.post(f"{LIST}add/", FORM).status_code == 302
+    cause = handoff_rules.decide(session_of(), "my lawyer")
+    assert cause is not None
+    assert (cause.code, cause.priority, cause.skills) == ("legal", 3, ("legal", "german"))
+    page = site.get(f"{LIST}{HandoffRule.objects.get(code='legal').pk}/change/")
+    assert 'value="legal, german"' in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"words": ""}, "Name a word or phrase at least"),
+        ({"words": "\n".join(map(str, range(201)))}, "201 words and phrases are too many"),
+        ({"words": "x" * 61}, "too long; a word or phrase has 60"),
+        ({"threshold": "0"}, "From 1 to 20"),
+        ({"threshold": "21"}, "From 1 to 20"),
+        ({"skills": ",".join(map(str, range(11)))}, "At most 10 skills"),
+        ({"language": "xx"}, "not one of the available choices"),
+        ({"code": "two words"}, "valid “slug”"),
+    ],
+)
+@pytest.mark.django_db
+def test_rule_that_cannot_be_is_refused_and_says_why(wrong: dict[str, str], says: str) -> None:
+    page = staff(is_superuser=True).post(f"{LIST}add/", FORM | wrong)
+    assert page.status_code == 200
+    assert says in unescape(page.content.decode())
+    assert not HandoffRule.objects.filter(name="Law").exists()
+
+
+@pytest.mark.django_db
+def test_rules_are_put_in_order_in_the_list() -> None:
+    site = staff(is_superuser=True)
+    made = rule(Kind.KEYWORDS, words="lawyer")
+    form = {
+        "form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "form-0-id": made.pk,
+        "form-0-order": "7", "_save": "Save",
+    }  # fmt: skip
+    assert site.post(LIST, form).status_code == 302
+    made.refresh_from_db()
+    assert (made.order, made.active) == (7, False)
+    # One that came about in another way is named, and no error of ours.
+    HandoffRule.objects.update(words="")
+    page = site.post(LIST, form | {"form-0-active": "on"})
+    assert page.status_code == 200
+    assert "Name a word or phrase" in page.content.decode()
