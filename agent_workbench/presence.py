@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from agent_workbench.models import Agent, AgentQuerySet, PresenceStatus
 from ai_chatbot import events
 from ai_chatbot.conversation.rounds import WATCH
+from ai_chatbot.models import Status
 from sse import enqueue_sse_message_sync, leases, processes
 
 # Presence is renewed so many times before it would end; in between it need not be.
@@ -54,6 +56,25 @@ def anyone_available() -> bool:
 
 def _working() -> AgentQuerySet:
     return Agent.objects.active().filter(status__in=ON_DUTY)
+
+
+def capacity() -> tuple[int, int]:
+    """How many conversations at once those on duty have, and how many more they would take now:
+    HANDOFF_CAPACITY.
+
+    Where nothing is assigned, agents take as many as suits them, of which their limit says
+    little: each counts for those in hand, or for one. Who is busy takes none.
+    """
+    in_hand = Q(user__chat_sessions__status=Status.MANUAL_LIVE)
+    live = Count("user__chat_sessions", filter=in_hand)
+    online = on_duty().filter(status=PresenceStatus.ONLINE).annotate(live=live)
+    by_hand = getattr(settings, "ASSIGNMENT", "off") == "off"
+    slots = free = 0
+    for most, has in online.values_list("max_sessions", "live"):
+        would_have = max(1 if by_hand else most, has)
+        slots += would_have
+        free += would_have - has
+    return slots, free
 
 
 @transaction.atomic

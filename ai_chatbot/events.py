@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ai_chatbot.conversation.estimates import Wait
 from ai_chatbot.models import ChatSession, Message, MessageRole, Priority, Reason, Status
 from sse import enqueue_sse_message_sync
 
@@ -162,12 +163,16 @@ def reply_aborted(session: ChatSession, reply_id: object, reason: str) -> None:
     )
 
 
-def queue_position(session: ChatSession, position: int, seconds: int | None) -> None:
+def queue_position(session: ChatSession, position: int, wait: Wait | None) -> None:
     enqueue_sse_message_sync(
         session.name,
         {
             "type": "queue_position",
-            "payload": {"position": position, "estimated_wait_seconds": seconds},
+            "payload": {
+                "position": position,
+                "estimated_wait_seconds": wait.least if wait else None,
+                "estimated_wait_max_seconds": wait.most if wait else None,
+            },
         },
     )
 

@@ -288,6 +288,8 @@ CONTACT_LINK_DAYS = env.float("CONTACT_LINK_DAYS", default=14.0)
 
 # Asked before a customer is put in the queue: is anyone there to take over?
 HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
+# Asked for the estimate of a wait: how many conversations at once, and how many more now?
+HANDOFF_CAPACITY = "agent_workbench.presence.capacity"
 
 # --- Limits -----------------------------------------------------------------------------
 

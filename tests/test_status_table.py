@@ -649,52 +649,20 @@ def in_line() -> list[str]:
     return names
 
 
-def places(name: str) -> list[tuple[int, int | None]]:
-    return [
-        (e["payload"]["position"], e["payload"]["estimated_wait_seconds"])
-        for e in events_of(name, "queue_position")
-    ]
+def places(name: str) -> list[int]:
+    return [event["payload"]["position"] for event in events_of(name, "queue_position")]
 
 
 @pytest.mark.parametrize("leaves", ["cancel", "take_over", "close_by_customer"])
 def test_those_behind_move_up_and_are_told(leaves: str, alice: Agent, bob: Agent) -> None:
     first, second, third = in_line()
-    ChatSession.objects.filter(name=first).update(
-        escalated_at=timezone.now() - timedelta(seconds=90)
-    )
-    assert [places(name) for name in (first, second, third)] == [
-        [(1, None)],
-        [(2, None)],
-        [(3, None)],
-    ]
+    assert [places(name) for name in (first, second, third)] == [[1], [2], [3]]
     do(leaves, first, alice, bob)
     waiting.announce_places()
-    wait = (90, 180) if leaves == "take_over" else (None, None)
-    assert places(first) == [(1, None)]
-    assert places(second)[1:] == [(1, wait[0])]
-    assert places(third)[1:] == [(2, wait[1])]
-    assert states.state(third)["queue"] == {
-        "position": 2,
-        "estimated_wait_seconds": wait[1],
-        "estimated_wait_max_seconds": wait[1],
-    }
-
-
-def test_estimate_is_the_mean_of_the_latest_waits_for_each_place(alice: Agent) -> None:
-    assert waiting.seconds_per_place() is None
-    for seconds in (1000, *[20] * 10, *[40] * 10):
-        name = session_in("pending_manual", alice)
-        ChatSession.objects.filter(name=name).update(
-            escalated_at=timezone.now() - timedelta(seconds=seconds)
-        )
-        handoff.take_over(name, alice.person)
-    # The oldest of the 21 no longer counts.
-    assert waiting.seconds_per_place() == 30
-    names = [session_in("pending_manual", alice) for _ in range(2)]
-    assert [states.state(name)["queue"] for name in names] == [
-        {"position": place, "estimated_wait_seconds": wait, "estimated_wait_max_seconds": wait}
-        for place, wait in ((1, 30), (2, 60))
-    ]
+    assert places(first) == [1]
+    assert places(second) == [2, 1]
+    assert places(third) == [3, 2]
+    assert states.state(third)["queue"]["position"] == 2
 
 
 def test_two_who_asked_in_the_same_instant_have_two_places(alice: Agent) -> None:
@@ -750,7 +718,7 @@ def test_departure_from_a_long_line_costs_those_behind_little(
     for place in (1, 3, 4, 10, 11, 400, LONG_LINE - 1):
         told = places(left[place - 1])
         # Who was in front of the one who left has heard nothing, the others one thing.
-        assert [position for position, _ in told] == ([place] if place > 3 else [])
+        assert told == ([place] if place > 3 else [])
         assert states.state(left[place - 1])["queue"]["position"] == place
     assert list(ChatSession.objects.pending().values_list("queue_position", flat=True)) == list(
         range(1, LONG_LINE)
@@ -778,7 +746,7 @@ def test_who_comes_last_is_told_the_place_at_once(long_line: list[str], alice: A
     name = make_session()
     handoff.escalate(name)
     waiting.announce_places(everybody=False)
-    assert [position for position, _ in places(name)] == [LONG_LINE + 1]
+    assert places(name) == [LONG_LINE + 1]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,7 +2,8 @@
 
 verbs           what customer and agent say and do
 handoff         who has the conversation: every change of its status
-waiting         the line: its order, places, and how long it may take
+waiting         the line: its order and places
+estimates       how long a place in it may take
 availability    whether somebody can come, and when
 hours           when people are at work
 timetable       the week's times and holidays, in a time zone

@@ -179,7 +179,7 @@ def leave_line_locked(session: ChatSession) -> ChatSession:
         raise NotPending(status=session.status)
     records.end(session, Outcome.CUSTOMER_GONE)
     session.left_line_at = timezone.now()
-    session.queue_position = None
+    session.queue_position = session.told_wait = None
     with override(session.language):
         say(session, _("You were away, so you have left the line for now."))
     _become(session, Status.BOT_ACTIVE, Reason.CUSTOMER_GONE)
@@ -396,7 +396,7 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     if status not in LEAVABLE:
         session.told_on_duty = session.told_back_at = None
     if status != Status.PENDING_MANUAL:
-        session.queue_position = None
+        session.queue_position = session.told_wait = None
     if status == Status.AFTER_HOURS_EMAIL:
         records.stand(session, Outcome.BY_EMAIL)
     elif status == Status.PENDING_MANUAL:
@@ -454,7 +454,7 @@ def _forget_handoff(session: ChatSession) -> None:
     """Leave nothing that would look like a request for a person."""
     session.escalated_at = None
     session.escalation_reason = ""
-    session.queue_position = None
+    session.queue_position = session.told_wait = None
     session.left_line_at = None
     session.unanswered_since = None
     session.silence_noticed = 0

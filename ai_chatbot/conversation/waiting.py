@@ -1,4 +1,7 @@
-"""The line of customers who wait for a person: their places and how long it may take."""
+"""The line of customers who wait for a person: their places, and who is told of them when.
+
+How long it may take is ai_chatbot.conversation.estimates'.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,12 @@ from django.db.models import Q
 
 from ai_chatbot import events
 from ai_chatbot.bells import Bell
+from ai_chatbot.conversation import estimates
 from ai_chatbot.models import LINE_ORDER, ChatSession, Status
 from sse import outages
 from sse.hub import get_hub
 from sse.supervisor import Pulse
 
-# The estimate rests on this many latest waits.
-WAITS_CONSIDERED = 20
 # Who is so near to the front is told at once, the others every few seconds.
 FIRST = 10
 EVERYBODY_SECONDS = 3.0
@@ -34,28 +36,17 @@ PLACES_PER_ADDRESS = 20
 bell = Bell()
 
 
-def seconds_per_place() -> float | None:
-    """The mean of the latest waits, in seconds; None while nobody has been taken over yet."""
-    latest = (
-        ChatSession.objects.filter(waited_seconds__isnull=False, taken_at__isnull=False)
-        .order_by("-taken_at")
-        .values_list("waited_seconds", flat=True)[:WAITS_CONSIDERED]
-    )
-    waits = [seconds for seconds in latest if seconds is not None]
-    return sum(waits) / len(waits) if waits else None
-
-
 def place_of(session: ChatSession) -> dict[str, Any] | None:
     """`{position, estimated_wait_seconds, estimated_wait_max_seconds}` of a waiting session,
     else None."""
     if session.status != Status.PENDING_MANUAL:
         return None
     ahead = ChatSession.objects.pending().filter(_before(session)).count()
-    seconds = _estimate(ahead + 1, seconds_per_place())
+    wait = estimates.now().of_place(ahead + 1)
     return {
         "position": ahead + 1,
-        "estimated_wait_seconds": seconds,
-        "estimated_wait_max_seconds": seconds,
+        "estimated_wait_seconds": wait.least if wait else None,
+        "estimated_wait_max_seconds": wait.most if wait else None,
     }
 
 
@@ -112,15 +103,18 @@ async def keep_announcing(pulse: Pulse) -> None:
 
 
 def announce_places(everybody: bool = True) -> int:
-    """Tell waiting customers whose place has changed; how many were told.
+    """Tell waiting customers whose place has changed, or whose wait has much; how many were
+    told.
 
     Those in front and those who know no place yet; with `everybody` also others, first those
     whose place is most out of date: when one of a long line leaves, all behind move up.
     """
-    stale = []
-    line = ChatSession.objects.pending().values_list("pk", "queue_position")
-    for place, (pk, announced) in enumerate(line, start=1):
-        if announced == place:
+    line = ChatSession.objects.pending().values_list("pk", "queue_position", "told_wait")
+    if not line:
+        return 0
+    stale, estimate = [], estimates.now()
+    for place, (pk, announced, told_wait) in enumerate(line, start=1):
+        if announced == place and not estimates.differ(estimate.of_place(place), told_wait):
             continue
         urgent = announced is None or place <= FIRST
         if urgent or everybody:
@@ -139,17 +133,18 @@ def _announce(pks: list[int]) -> int:
     # Read under the locks, so that of two processes the later one knows better.
     line = ChatSession.objects.pending().values_list("pk", flat=True)
     places = {pk: place for place, pk in enumerate(line, start=1)}
-    per_place = seconds_per_place()
+    estimate = estimates.now()
     told = 0
     for session in sessions:
         place = places.get(session.pk)
-        if place is None or place == session.queue_position:
+        if place is None:
             continue
-        ChatSession.objects.filter(pk=session.pk).update(queue_position=place)
-        events.queue_position(session, place, _estimate(place, per_place))
+        wait = estimate.of_place(place)
+        if place == session.queue_position and not estimates.differ(wait, session.told_wait):
+            continue
+        ChatSession.objects.filter(pk=session.pk).update(
+            queue_position=place, told_wait=wait.most if wait else None
+        )
+        events.queue_position(session, place, wait)
         told += 1
     return told
-
-
-def _estimate(position: int, per_place: float | None) -> int | None:
-    return None if per_place is None else round(per_place * position)

@@ -162,6 +162,9 @@ class ChatSession(models.Model):
     queue_position = models.PositiveIntegerField(
         null=True, blank=True, editable=False, help_text="The last position announced."
     )
+    told_wait = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="The longest wait announced, seconds."
+    )
     taken_at = models.DateTimeField(_("last taken over at"), null=True, blank=True)
     waited_seconds = models.PositiveIntegerField(
         _("waited"), null=True, blank=True, help_text=_("Seconds in the queue, the last time.")

@@ -55,5 +55,14 @@ export function translator(language, words = dictionaries[language] ?? {}) {
     if (minutes < 60) return t.count(minutes, "{n} minute", "{n} minutes");
     return t.count(Math.round(minutes / 60), "{n} hour", "{n} hours");
   };
+  /** "less than a minute", "up to 2 minutes", "5 to 10 minutes". */
+  t.range = (least, most) => {
+    if (most <= 60) return t("less than a minute");
+    if (least < 60) return t("up to {time}", { time: t.about(most) });
+    if (t.about(least) === t.about(most)) return t.about(most);
+    const [n, m] = [least, most].map((seconds) => Math.round(seconds / 60));
+    if (m < 60) return t("{n} to {m} minutes", { n, m });
+    return t("{least} to {most}", { least: t.about(least), most: t.about(most) });
+  };
   return t;
 }

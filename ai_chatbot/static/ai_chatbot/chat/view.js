@@ -235,9 +235,9 @@ export class ChatView {
     const place = queue.position === 1
       ? t("You are next in line.")
       : t("You are number {n} in line.", { n: queue.position });
-    const seconds = queue.estimated_wait_seconds;
-    if (seconds === null) return place;
-    return `${place} ${t("Estimated wait: {time}.", { time: t.about(seconds) })}`;
+    const { estimated_wait_seconds: least, estimated_wait_max_seconds: most } = queue;
+    if (least === null) return place;
+    return `${place} ${t("Estimated wait: {time}.", { time: t.range(least, most) })}`;
   }
 
   #greet(config, thread) {

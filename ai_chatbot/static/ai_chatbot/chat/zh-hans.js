@@ -56,8 +56,11 @@ export default {
     "之前的对话已失效，发送消息即可开始新的对话。",
   "is writing…": "正在输入…",
   "less than a minute": "不到一分钟",
+  "up to {time}": "最多{time}",
+  "{least} to {most}": "{least}至{most}",
   "{n} characters left": "还可输入 {n} 个字符",
   "{n} characters too many": "超出 {n} 个字符",
   "{n} hours": "约 {n} 小时",
   "{n} minutes": "约 {n} 分钟",
+  "{n} to {m} minutes": "{n} 至 {m} 分钟",
 };
