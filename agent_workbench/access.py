@@ -55,10 +55,8 @@ def followed(agent: Agent) -> Q:
 
 
 def _guest(agent: Agent) -> Q:
-    assists = AssistRequest.objects.filter(to_agent=agent, state=AssistRequest.State.OPEN)
-    transfers = TransferRequest.objects.filter(
-        to_agent=agent, state=TransferRequest.State.PENDING
-    )
+    assists = AssistRequest.objects.standing().filter(to_agent=agent)
+    transfers = TransferRequest.objects.standing().filter(to_agent=agent)
     return Q(pk__in=assists.values("session")) | Q(pk__in=transfers.values("session"))
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ai_chatbot.conversation.people import Person
-from ai_chatbot.models import ChatSession
+from ai_chatbot.models import ChatSession, Status
 
 
 class Role(models.TextChoices):
@@ -176,6 +176,7 @@ class Note(models.Model):
     )
     author_name = models.CharField(_("author"), max_length=150)
     content = models.TextField(_("content"))
+    client_id = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001 - NULLs do not collide in the unique constraint
     created_at = models.DateTimeField(_("written at"), auto_now_add=True)
     edited_at = models.DateTimeField(_("edited at"), null=True, blank=True)
 
@@ -184,9 +185,35 @@ class Note(models.Model):
         verbose_name_plural = _("notes")
         ordering = ["pk"]
         indexes = [models.Index(fields=["session", "id"], name="note_thread")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session", "author", "client_id"], name="note_once_per_client_id"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk}"
+
+
+class TransferRequestQuerySet(models.QuerySet["TransferRequest"]):
+    def standing(self) -> TransferRequestQuerySet:
+        """Those that wait for an answer and can be accepted: nobody has had the session since
+        but its owner, not even for a moment."""
+        return self.filter(
+            state=TransferRequest.State.PENDING,
+            session__ownership_epoch=F("ownership_epoch"),
+            expires_at__gt=timezone.now(),
+            to_agent__user__is_active=True,
+        )
+
+    def fallen(self) -> TransferRequestQuerySet:
+        """Those that wait still, and for nothing."""
+        return self.filter(
+            ~Q(session__ownership_epoch=F("ownership_epoch"))
+            | Q(expires_at__lte=timezone.now())
+            | Q(to_agent__user__is_active=False),
+            state=TransferRequest.State.PENDING,
+        )
 
 
 class TransferRequest(models.Model):
@@ -202,11 +229,19 @@ class TransferRequest(models.Model):
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="transfers")
     from_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
     to_agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    # The owner, or the supervisor who asked for the owner.
+    asked_by = models.ForeignKey(
+        Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    # The session's, when it was asked.
+    ownership_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     note = models.TextField(_("note"), blank=True)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
     created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
     expires_at = models.DateTimeField(_("expires at"))
     answered_at = models.DateTimeField(_("answered at"), null=True, blank=True)
+
+    objects = TransferRequestQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("transfer request")
@@ -221,6 +256,26 @@ class TransferRequest(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk}"
+
+
+class AssistRequestQuerySet(models.QuerySet["AssistRequest"]):
+    def standing(self) -> AssistRequestQuerySet:
+        """Those that are open, in live conversations, which may change hands meanwhile."""
+        return self.filter(
+            ~Q(session__agent=F("to_agent__user")),
+            state=AssistRequest.State.OPEN,
+            session__status=Status.MANUAL_LIVE,
+            to_agent__user__is_active=True,
+        )
+
+    def fallen(self) -> AssistRequestQuerySet:
+        """Those that are open still, and for nothing."""
+        return self.filter(
+            ~Q(session__status=Status.MANUAL_LIVE)
+            | Q(session__agent=F("to_agent__user"))
+            | Q(to_agent__user__is_active=False),
+            state=AssistRequest.State.OPEN,
+        )
 
 
 class AssistRequest(models.Model):
@@ -240,6 +295,8 @@ class AssistRequest(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
     created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
     answered_at = models.DateTimeField(_("answered at"), null=True, blank=True)
+
+    objects = AssistRequestQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("assist request")

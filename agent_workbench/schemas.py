@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from ai_chatbot.api import MAX_ID
+from ai_chatbot.models import MESSAGE_MAX_CHARACTERS
 from ai_chatbot.schemas import (
     Body,
+    ClientId,
+    Content,
+    Line,
     Moment,
     PersonOut,
     SessionState,
@@ -20,6 +24,10 @@ from ai_chatbot.schemas import (
 
 Priority = Literal["low", "normal", "high", "urgent"]
 AgentStatus = Literal["online", "busy", "break", "offline"]
+AgentKey = (
+    Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+    | Annotated[Text, Field(min_length=1, max_length=150)]
+)
 
 
 class Login(Body):
@@ -133,6 +141,86 @@ class HandoffOut(Schema):
     ]  # fmt: skip
 
 
+class NoteIn(Body):
+    content: Content
+
+
+class NewNote(NoteIn):
+    client_id: ClientId | None = None
+
+
+class NoteOut(Schema):
+    id: int
+    session_name: str
+    author: PersonOut
+    content: str
+    client_id: str | None
+    created_at: Moment
+    edited_at: Moment | None
+    mentions: list[PersonOut]
+
+
+class NotePage(Schema):
+    items: list[NoteOut]
+    next: str | None
+
+
+class Transfer(Body):
+    """`to_agent`: an agent's id or username; null or "queue": back into the line."""
+
+    to_agent: AgentKey | None
+    note: Annotated[Line, Field(max_length=MESSAGE_MAX_CHARACTERS)] = ""
+
+
+class TransferAnswer(Body):
+    accept: StrictBool
+
+
+class TransferOut(Schema):
+    id: int
+    session_name: str
+    from_agent: PersonOut
+    to_agent: PersonOut
+    asked_by: PersonOut | None
+    note: str
+    status: Literal["pending", "accepted", "declined", "expired", "cancelled"]
+    created_at: Moment
+    expires_at: Moment
+    answered_at: Moment | None
+
+
+class TransferList(Schema):
+    items: list[TransferOut]
+    next: None
+
+
+class NewAssist(Body):
+    session_name: Annotated[Text, Field(min_length=1, max_length=64)]
+    to_agent: AgentKey
+    question: Content
+
+
+class AssistAnswer(Body):
+    answer: Content
+
+
+class AssistOut(Schema):
+    id: int
+    session_name: str
+    from_agent: PersonOut
+    to_agent: PersonOut
+    question: str
+    answer: str
+    status: Literal["open", "answered", "closed"]
+    created_at: Moment
+    answered_at: Moment | None
+
+
+class AssistList(Schema):
+    items: list[AssistOut]
+    next: None
+
+
 class AgentSessionState(SessionState):
     email: str
     reason: str
@@ -143,3 +231,12 @@ class AgentSessionState(SessionState):
     vip: bool
     skills: list[str]
     former_agent: PersonOut | None
+    notes: list[NoteOut]
+    transfer: TransferOut | None
+    assists: list[AssistOut]
+
+
+class AnsweredTransfer(TransferOut):
+    """`session`: its state, for whoever has it now."""
+
+    session: AgentSessionState | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_workbench import access
+from agent_workbench import access, assists, notes, transfers
 from agent_workbench.models import Agent
 from ai_chatbot import events
 from ai_chatbot.conversation import records, states
@@ -45,6 +45,9 @@ def _of_the_workbench(session: ChatSession) -> dict[str, Any]:
         "vip": session.vip,
         "skills": session.skills,
         "former_agent": _former_agent(session),
+        "notes": notes.latest(session),
+        "transfer": transfers.waiting_of(session),
+        "assists": assists.open_of(session),
     }
 
 

@@ -115,6 +115,19 @@ def watch(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def transfers(**_: Any) -> list[CheckMessage]:
+    if 0 < settings.TRANSFER_SECONDS <= 86_400:
+        return []
+    return [
+        Error(
+            f"TRANSFER_SECONDS is {settings.TRANSFER_SECONDS:g}: nobody could accept a "
+            "conversation, or a request would stand for ever.",
+            hint="Set it to a number of seconds above 0 and up to 86400; 60 suits most.",
+            id="config.E014",
+        )
+    ]
+
+
 def database(**_: Any) -> list[CheckMessage]:
     if connection.vendor in ("sqlite", "postgresql"):
         return []
@@ -244,6 +257,7 @@ ALL = (
     heartbeat,
     agent_absence,
     watch,
+    transfers,
     database,
     database_threads,
     database_deadline,

@@ -265,6 +265,8 @@ AI_PATIENCE_SECONDS = env.float("AI_PATIENCE_SECONDS", default=20.0)
 OPENING_HOURS = env.str("OPENING_HOURS", default="")
 # An agent none of whose streams has been open for so long is offline.
 AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)
+# An agent who is asked to take over a conversation has so long to answer.
+TRANSFER_SECONDS = env.float("TRANSFER_SECONDS", default=60.0)
 
 # An agent who lets a customer wait for so long is told, then supervisors are, then the
 # conversation goes back to the queue. 0: never.

@@ -50,6 +50,8 @@ def test_service_that_exists(settings: Settings, value: str) -> None:
         ("AGENT_ABSENCE_SECONDS", 0.0, "config.E009"),
         ("AGENT_ABSENCE_SECONDS", float("nan"), "config.E009"),
         ("AGENT_ABSENCE_SECONDS", 10.0**9, "config.E009"),
+        ("TRANSFER_SECONDS", 0.0, "config.E014"),
+        ("TRANSFER_SECONDS", float("inf"), "config.E014"),
         ("SSE_HEARTBEAT_SECONDS", 0.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", -1.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", float("nan"), "config.E004"),

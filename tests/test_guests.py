@@ -53,6 +53,7 @@ def asks_to_take(session: ChatSession, alice: Colleague, bob: Colleague) -> Tran
         session=session,
         from_agent=alice.agent,
         to_agent=bob.agent,
+        ownership_epoch=session.ownership_epoch,
         expires_at=timezone.now() + timedelta(minutes=1),
     )
 

@@ -783,6 +783,18 @@ CALLS = [
     ("PUT", "/sessions/{}/priority"),
     ("GET", "/agent/notices"),
     ("POST", "/agent/notices/{}/read"),
+    ("POST", "/sessions/{}/transfer"),
+    ("GET", "/transfer-requests/pending"),
+    ("POST", "/transfer-requests/{}/respond"),
+    ("DELETE", "/transfer-requests/{}"),
+    ("POST", "/assist-requests"),
+    ("GET", "/assist-requests/pending"),
+    ("POST", "/assist-requests/{}/answer"),
+    ("DELETE", "/assist-requests/{}"),
+    ("GET", "/sessions/{}/notes"),
+    ("POST", "/sessions/{}/notes"),
+    ("PUT", "/sessions/{}/notes/{}"),
+    ("DELETE", "/sessions/{}/notes/{}"),
 ]
 BODY = {"content": "hello", "client_id": "1", "status": "online"}
 
@@ -792,9 +804,10 @@ def test_every_call_needs_an_agent(
     method: str, path: str, visitor: Visitor, alice: Colleague
 ) -> None:
     before = alice.get(f"/sessions/{visitor.session}").json()
+    path = path.replace("/sessions/{}", f"/sessions/{visitor.session}").replace("{}", "1")
     for token in ("", "nonsense", visitor.token, alice.token[:-1], alice.token.swapcase()):
         stranger = Api("/workbench-api", token)
-        answer = stranger.call(method, path.format(visitor.session), BODY)
+        answer = stranger.call(method, path, BODY)
         error_of(answer, 401, "INVALID_TOKEN")
     assert alice.get(f"/sessions/{visitor.session}").json() == before
 
