@@ -120,6 +120,8 @@ lint: export DATABASE_URL = sqlite://:memory:
 lint: export HTTPS = true
 lint: export DEBUG = false
 lint: export ALLOWED_HOSTS = support.example.com
+lint: export EMAIL_URL = smtp://mail.example.com
+lint: export STAFF_EMAIL = support@example.com
 lint: install-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

@@ -31,18 +31,19 @@ from agent_workbench.schemas import (
     Login,
     NoticePage,
     Refresh,
+    SentMessage,
     SessionPage,
     StatusIn,
     StatusOut,
     TakeOver,
 )
-from ai_chatbot import events
+from ai_chatbot import events, outbox
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
 from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.conversation import states as conversation
 from ai_chatbot.limits import Limit as RateLimit
 from ai_chatbot.models import ChatSession, HandoffRecord, Message, Reason
-from ai_chatbot.schemas import Error, MessageOut, MessagePage, NewMessage
+from ai_chatbot.schemas import Error, MessagePage, NewMessage
 from ai_chatbot.schemas import SessionStatus as StatusName
 
 router = Router(tags=["agent"], auth=[AgentToken(), AgentCookie()])
@@ -126,11 +127,15 @@ def sessions(
 ) -> dict[str, Any]:
     """Sessions, newest first, those that other agents have without what is said in them.
 
-    `q` looks into names and nicknames, and into the email, messages and handoffs of what the
-    caller may read.
+    Those of `after_hours_email` as they are to be worked off: first who has no answer yet, for
+    longest. `q` looks into names and nicknames, and into the email, messages and handoffs of
+    what the caller may read.
     """
     rows = ChatSession.objects.order_by("-pk")
-    if status:
+    by_email = status == "after_hours_email"
+    if by_email:
+        rows = ChatSession.objects.by_email()
+    elif status:
         rows = rows.filter(status=status)
     if agent == "mine":
         rows = rows.filter(agent_id=caller(request).user_id)
@@ -150,14 +155,16 @@ def sessions(
             | access.followed(caller(request))
             & (Q(email__icontains=q) | Q(pk__in=said) | Q(pk__in=recorded))
         )
-    if cursor is not None:
+    # Their order changes with every answer, so a cursor is the number of those left out.
+    start = (cursor or 0) if by_email else 0
+    if cursor is not None and not by_email:
         rows = rows.filter(pk__lt=cursor)
-    page = list(rows[: limit + 1])
+    page = list(rows[start : start + limit + 1])
     more, page = len(page) > limit, page[:limit]
     readable = access.readable(caller(request), page)
     return {
         "items": [events.summary(session, readable=session.pk in readable) for session in page],
-        "next": str(page[-1].pk) if more else None,
+        "next": str(start + limit if by_email else page[-1].pk) if more else None,
     }
 
 
@@ -215,16 +222,28 @@ def take_over(
 
 @router.post(
     "/sessions/{slug:session_name}/messages",
-    response={200: MessageOut, 201: MessageOut, **REFUSALS},
+    response={200: SentMessage, 201: SentMessage, **REFUSALS},
+    exclude_unset=True,
 )
 def send_message(
     request: HttpRequest, session_name: SessionName, body: NewMessage
 ) -> Status[dict[str, Any]]:
-    """Say something to the customer, as the assigned agent."""
-    message, new = verbs.write_as_agent(
-        session_name, caller(request).person, content=body.content, client_id=body.client_id
-    )
-    return Status(201 if new else 200, events.message_json(message))
+    """Say something to the customer, as the assigned agent; after hours, as any.
+
+    After hours `delivery` is `live` to the customer's open page, else `mail`, or `none` where
+    no address was left: then it is read when the customer comes back.
+    """
+    with transaction.atomic():
+        message, new = verbs.write_as_agent(
+            session_name,
+            caller(request).person,
+            content=body.content,
+            client_id=body.client_id,
+        )
+        sent = events.message_json(message)
+        if message.session.status == "after_hours_email":
+            sent["delivery"] = outbox.delivery(message)
+    return Status(201 if new else 200, sent)
 
 
 @router.post(

@@ -14,6 +14,7 @@ from ai_chatbot.schemas import (
     ClientId,
     Content,
     Line,
+    MessageOut,
     Moment,
     PersonOut,
     SessionState,
@@ -96,6 +97,12 @@ class NoticeOut(Schema):
 class NoticePage(Schema):
     items: list[NoticeOut]
     next: str | None
+
+
+class SentMessage(MessageOut):
+    """`delivery`: only after hours."""
+
+    delivery: Literal["live", "mail", "none"] = "live"
 
 
 class SessionSummary(Schema):

@@ -14,12 +14,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from ai_chatbot import outbox
 from ai_chatbot.conversation import handoff, people, timetable
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import (
     Article,
     ChatSession,
     HandoffRule,
+    Mail,
     Message,
     OpeningSpan,
     Reason,
@@ -121,6 +123,34 @@ class ChatSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if done:
             text = ngettext("%d session was changed.", "%d sessions were changed.", done) % done
             self.message_user(request, text, messages.SUCCESS)
+
+
+@admin.register(Mail)
+class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Mail is looked at here, and what failed for good sent again."""
+
+    list_display = ["pk", "kind", "session", "state", "tries", "created_at", "due_at", "error"]
+    list_filter = ["state", "kind", "created_at"]
+    search_fields = ["session__name"]
+    list_select_related = ["session"]
+    fields = [
+        "kind", "session", "state", "tries", "created_at", "due_at", "sent_at", "error",
+    ]  # fmt: skip
+    actions = ["send_again"]
+    ordering = ["-pk"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: object = None) -> list[str]:
+        # May be changed, for the action; every field is read-only.
+        return [field.name for field in Mail._meta.fields]
+
+    @admin.action(description=_("Send again what failed"), permissions=["change"])
+    def send_again(self, request: HttpRequest, mails: QuerySet[Mail]) -> None:
+        count = outbox.send_again(mails)
+        text = ngettext("%d mail is sent again.", "%d mails are sent again.", count) % count
+        self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
 
 @admin.register(Article)

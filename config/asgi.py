@@ -18,7 +18,7 @@ from django.urls import re_path  # noqa: E402 - Django must be set up first
 
 from agent_workbench import watch  # noqa: E402
 from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
-from ai_chatbot import replies  # noqa: E402
+from ai_chatbot import outbox, replies  # noqa: E402
 from ai_chatbot.conversation import waiting  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
 from config import api, health, startup  # noqa: E402
@@ -27,8 +27,9 @@ from sse.supervisor import Work  # noqa: E402
 
 # Health answers whatever hangs, and whichever host name it is asked by.
 streams = health.before_django(api.prefixes())
-# Both services change the line of those who wait, and neither needs the other to look after it.
-work: list[Work] = [waiting.keep_announcing, watch.keep_watch]
+# Both services change the line of those who wait, and neither needs the other to look after it;
+# both write mail.
+work: list[Work] = [waiting.keep_announcing, watch.keep_watch, outbox.keep_sending]
 if settings.SERVES_CHATBOT:
     streams += chatbot_streams("api")
     work += [replies.keep_answering, replies.keep_sweeping]
@@ -41,6 +42,7 @@ if not settings.SERVES_CHATBOT:
 streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
 
 startup.warn_of_unread()
+startup.warn_of_mail()
 
 
 async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:

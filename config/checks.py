@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from email.utils import parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import connection
 from django.utils.module_loading import import_string
 
@@ -18,6 +21,10 @@ from config.env_file import unread_lines, unread_names
 AI_MOST_SECONDS = 3600
 # A month.
 WATCH_MOST_SECONDS = 31 * 86_400
+MAIL_MOST_SECONDS = 60
+CONTACT_MOST_DAYS = 366
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
 
 
 def service(**_: Any) -> list[CheckMessage]:
@@ -249,6 +256,104 @@ def env_file(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def mail(**_: Any) -> list[CheckMessage]:
+    problems = [
+        Error(
+            f"{name} is {address!r}, which is no email address.",
+            hint="Write it like support@example.com or Our Shop <support@example.com>.",
+            id="config.E020",
+        )
+        for name, addresses in (
+            ("DEFAULT_FROM_EMAIL", [settings.DEFAULT_FROM_EMAIL]),
+            ("STAFF_EMAIL", settings.STAFF_EMAIL),
+        )
+        for address in addresses
+        if not _is_address(address)
+    ]
+    if settings.EMAIL_BACKEND == SMTP and not settings.EMAIL_HOST:
+        problems.append(
+            Error(
+                "EMAIL_URL names no mail server.",
+                hint="Write it like smtp+tls://user:password@mail.example.com:587.",
+                id="config.E021",
+            )
+        )
+    if not 0 < settings.EMAIL_TIMEOUT <= MAIL_MOST_SECONDS:
+        problems.append(
+            Error(
+                f"EMAIL_TIMEOUT_SECONDS is {settings.EMAIL_TIMEOUT:g}: no mail could be sent.",
+                hint=f"Set it to a number above 0 and up to {MAIL_MOST_SECONDS}; 10 is usual.",
+                id="config.E022",
+            )
+        )
+    warnings = [
+        Warning(text, hint="Set STAFF_EMAIL and EMAIL_URL; see .env.example.", id="config.W020")
+        for text in mail_that_nobody_gets()
+    ]
+    return [*problems, *warnings]
+
+
+def mail_that_nobody_gets() -> list[str]:
+    if settings.DEMO or settings.DEBUG:
+        return []
+    found = []
+    if not settings.STAFF_EMAIL:
+        found.append(
+            "STAFF_EMAIL is empty: no mail says that a customer wants to be written to."
+        )
+    if settings.EMAIL_BACKEND == CONSOLE:
+        found.append("EMAIL_URL is empty: mail to customers is printed and not sent.")
+    return found
+
+
+def _is_address(text: str) -> bool:
+    address = parseaddr(text)[1]
+    try:
+        validate_email(address)
+    except ValidationError:
+        return False
+    return not {"\r", "\n"} & set(text)
+
+
+def addresses_of_pages(**_: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"{name} is {getattr(settings, name)!r}, which is no page's address.",
+            hint="Write it like https://support.example.com.",
+            id="config.E023",
+        )
+        for name in ("PUBLIC_URL", "WORKBENCH_URL")
+        if not _is_page(getattr(settings, name))
+    ]
+
+
+def _is_page(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment)
+        )
+    except ValueError:
+        # Of an address in brackets, or a port.
+        return False
+
+
+def contact_links(**_: Any) -> list[CheckMessage]:
+    if 0 < settings.CONTACT_LINK_DAYS <= CONTACT_MOST_DAYS:
+        return []
+    return [
+        Error(
+            f"CONTACT_LINK_DAYS is {settings.CONTACT_LINK_DAYS:g}: the links of mails would "
+            "lead nowhere, or for ever into a conversation.",
+            hint=f"Set it to a number above 0 and up to {CONTACT_MOST_DAYS}; 14 is usual.",
+            id="config.E024",
+        )
+    ]
+
+
 ALL = (
     env_file,
     service,
@@ -264,4 +369,7 @@ ALL = (
     answers,
     openai_key,
     openai_address,
+    mail,
+    addresses_of_pages,
+    contact_links,
 )

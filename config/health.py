@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ai_chatbot import replies
+from ai_chatbot import outbox, replies
 from config.errors import CODES
 from sse import outages
 from sse.hub import Hub, get_hub
@@ -49,6 +49,7 @@ def health(hub: Hub) -> Answer:
         "database": database,
         "database_beat_seconds": None if age is None else round(age, 1),
         "work": work,
+        "mail": outbox.standing(),
     }
     return 503 if status == "down" else 200, answer
 

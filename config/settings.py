@@ -293,6 +293,39 @@ HANDOFF_AVAILABILITY = "agent_workbench.presence.anyone_available"
 # Asked for the estimate of a wait: how many conversations at once, and how many more now?
 HANDOFF_CAPACITY = "agent_workbench.presence.capacity"
 
+# --- Mail -------------------------------------------------------------------------------
+
+EMAIL_URL = env.str("EMAIL_URL", default="") or "consolemail://"
+try:
+    _mail = env.email_url_config(EMAIL_URL)
+except (ValueError, ImproperlyConfigured):
+    # Without the error's text, which may have the password in it.
+    raise ImproperlyConfigured(
+        "EMAIL_URL is set to what it cannot be. Write it like smtp://host:25, "
+        "smtp+tls://user:password@host:587 or consolemail://, with %-codes for special "
+        "characters in the password."
+    ) from None
+EMAIL_BACKEND: str = _mail["EMAIL_BACKEND"]
+EMAIL_HOST: str = _mail["EMAIL_HOST"] or ""
+EMAIL_PORT: int = _mail["EMAIL_PORT"] or 0
+EMAIL_HOST_USER: str = _mail["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD: str = _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS: bool = _mail.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL: bool = _mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH: str = _mail["EMAIL_FILE_PATH"] or ""
+# Of each step: the connection, a command, an answer.
+EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT_SECONDS", default=10.0)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="support@localhost")
+# Told when a customer wants to be written to; also where customers' answers to mails go.
+# The demo, which prints its mail, has somebody to be told.
+STAFF_EMAIL: list[str] = [
+    address.strip()
+    for address in env.list(
+        "STAFF_EMAIL",
+        default=["team@example.com"] if DEMO and EMAIL_URL == "consolemail://" else [],
+    )
+]
+
 # --- Limits -----------------------------------------------------------------------------
 
 RATE_LIMITS = env.bool("RATE_LIMITS", default=True)

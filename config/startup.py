@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection
 
+from config import checks
 from config.env_file import unread_lines, unread_names
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,12 @@ def _ai() -> str:
     except ValueError:
         return f"openai {settings.OPENAI_MODEL} at no address"
     return f"openai {settings.OPENAI_MODEL} at {parts.hostname}{port}"
+
+
+def warn_of_mail() -> None:
+    """Of mail that nobody gets."""
+    for problem in checks.mail_that_nobody_gets():
+        logger.warning("%s", problem)
 
 
 def warn_of_unread() -> None:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from config.settings import Environment
 from tests.harness.databases import CommandFailed, Database
-from tests.harness.environment import ROOT
+from tests.harness.environment import ROOT, environment
 
 pytestmark = pytest.mark.database_independent
 
@@ -63,6 +63,16 @@ def test_service_that_exists(settings: Settings, value: str) -> None:
         ("OPENAI_TIMEOUT_SECONDS", 0.0, "config.E008"),
         ("OPENAI_MAX_TOKENS", 0, "config.E008"),
         ("OPENAI_MAX_TOKENS", -400, "config.E008"),
+        ("DEFAULT_FROM_EMAIL", "our shop", "config.E020"),
+        ("DEFAULT_FROM_EMAIL", "a@example.com\nBcc: b@example.com", "config.E020"),
+        ("STAFF_EMAIL", ["team@example.com", "team"], "config.E020"),
+        ("EMAIL_TIMEOUT", 0.0, "config.E022"),
+        ("EMAIL_TIMEOUT", float("nan"), "config.E022"),
+        ("PUBLIC_URL", "support.example.com", "config.E023"),
+        ("PUBLIC_URL", "https://[", "config.E023"),
+        ("WORKBENCH_URL", "https://desk.example.com/?a=b", "config.E023"),
+        ("CONTACT_LINK_DAYS", 0.0, "config.E024"),
+        ("CONTACT_LINK_DAYS", float("inf"), "config.E024"),
     ],
 )
 def test_setting_that_cannot_work_is_named(
@@ -90,6 +100,47 @@ def test_setting_that_cannot_work_is_named(
 def test_setting_that_works_is_not_named(settings: Settings, name: str, value: Any) -> None:
     setattr(settings, name, value)
     assert found() == {}
+
+
+def test_mail_that_nobody_gets_is_warned_of_outside_the_demo(settings: Settings) -> None:
+    settings.STAFF_EMAIL = []
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    assert found() == {}
+    settings.DEMO = False
+    assert {message.msg.partition(" ")[0] for message in run_checks()} == {
+        "STAFF_EMAIL",
+        "EMAIL_URL",
+    }
+    settings.STAFF_EMAIL = ["Our Team <team@example.com>"]
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST = ""
+    assert set(found()) == {"config.E021"}
+    settings.EMAIL_HOST = "mail.example.com"
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("", True),
+        ("consolemail://", True),
+        ("smtp://mail.example.com", True),
+        ("smtp+tls://user%40example.com:p%3Ass@mail.example.com:587", True),
+        ("mail.example.com", False),
+        ("http://mail.example.com", False),
+        ("smtp://user:s3cret@mail.example.com:port", False),
+        ("smtp://user:s3cret", False),
+        ("smtp://[s3cret", False),
+    ],
+)
+def test_address_of_the_mail_server_is_read_or_named(url: str, accepted: bool) -> None:
+    command = [sys.executable, "manage.py", "check"]
+    env = environment(EMAIL_URL=url, DATABASE_URL="sqlite://:memory:")
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    said = ran.stdout + ran.stderr
+    assert (ran.returncode == 0) is accepted, said
+    assert ("EMAIL_URL is set to what it cannot be" in said) is not accepted
+    assert "s3cret" not in said
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from django.core import signing
 from django.utils import timezone
 from pytest_django import Settings
 
-from ai_chatbot import tokens
-from ai_chatbot.conversation import contact, handoff
+from ai_chatbot import links, tokens
+from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession, Reason, SessionToken
 from tests.in_process import Api, Colleague, Visitor, error_of, events_of, make_agent
 
@@ -29,7 +29,7 @@ def stored(visitor: Visitor) -> ChatSession:
 
 
 def link_of(visitor: Visitor) -> str:
-    return contact.link(stored(visitor))
+    return links.to(stored(visitor))
 
 
 def resume(link: str, **client: Any) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Substr
 
 from ai_chatbot.models import ChatSession
@@ -23,6 +26,21 @@ def subject(session: ChatSession) -> str:
 
 def is_here(session: ChatSession) -> bool:
     return processes.present_streams().filter(subject=subject(session)).exists()
+
+
+def silence() -> timedelta:
+    """How long a page that has lost its network may pass for one that is open: one heartbeat
+    that it does not acknowledge, and one more until the kernel gives it up."""
+    return timedelta(seconds=2 * settings.SSE_HEARTBEAT_SECONDS)
+
+
+def has_shown(session: ChatSession, moment: datetime) -> bool:
+    """Whether a page is open that certainly has what was announced at this moment: opened
+    later, or still there when one without a network would not be any more."""
+    streams = processes.present_streams().filter(subject=subject(session))
+    return streams.filter(
+        Q(opened_at__gt=moment) | Q(process__seen_at__gt=moment + silence())
+    ).exists()
 
 
 def here_of(names: Collection[str]) -> set[str]:

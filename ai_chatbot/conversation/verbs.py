@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from ai_chatbot import events, handoff_rules, replies, tokens, turns
+from ai_chatbot import events, handoff_rules, outbox, replies, tokens, turns
 from ai_chatbot.conversation import handoff
 from ai_chatbot.conversation.people import Person
 from ai_chatbot.exceptions import MessageNotFound, NotAnAnswer, NotAssigned, SessionClosed
@@ -88,7 +88,11 @@ def write_as_agent(
         agent_id=agent.id,
         agent_name=agent.name,
     )
-    events.own_session_updated(session)
+    if session.status == Status.AFTER_HOURS_EMAIL:
+        outbox.owe_reply(session, message)
+        events.queue_updated(session, "updated")
+    else:
+        events.own_session_updated(session)
     return message, True
 
 

@@ -94,6 +94,12 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         """The line, in its order."""
         return self.filter(status=Status.PENDING_MANUAL).order_by(*LINE_ORDER)
 
+    def by_email(self) -> ChatSessionQuerySet:
+        """Those to be answered by email, as they are worked off: first who has no answer yet,
+        for longest."""
+        rows = self.filter(status=Status.AFTER_HOURS_EMAIL)
+        return rows.order_by(models.F("unanswered_since").asc(nulls_last=True), "pk")
+
     def open(self) -> ChatSessionQuerySet:
         return self.exclude(status=Status.CLOSED)
 
