@@ -799,15 +799,19 @@ CALLS = [
 BODY = {"content": "hello", "client_id": "1", "status": "online"}
 
 
+def filled(path: str, visitor: Visitor) -> str:
+    """With the session's name, and ids of what there is not."""
+    return path.replace("/sessions/{}", f"/sessions/{visitor.session}").replace("{}", "1")
+
+
 @pytest.mark.parametrize(("method", "path"), CALLS)
 def test_every_call_needs_an_agent(
     method: str, path: str, visitor: Visitor, alice: Colleague
 ) -> None:
     before = alice.get(f"/sessions/{visitor.session}").json()
-    path = path.replace("/sessions/{}", f"/sessions/{visitor.session}").replace("{}", "1")
     for token in ("", "nonsense", visitor.token, alice.token[:-1], alice.token.swapcase()):
         stranger = Api("/workbench-api", token)
-        answer = stranger.call(method, path, BODY)
+        answer = stranger.call(method, filled(path, visitor), BODY)
         error_of(answer, 401, "INVALID_TOKEN")
     assert alice.get(f"/sessions/{visitor.session}").json() == before
 
@@ -875,7 +879,7 @@ def test_page_reads_by_its_cookie_and_writes_with_csrf(page: Api, visitor: Visit
 def test_every_writing_call_by_cookie_needs_csrf(page: Api, visitor: Visitor) -> None:
     for method, path in CALLS:
         if method != "GET":
-            answer = page.call(method, path.format(visitor.session), BODY)
+            answer = page.call(method, filled(path, visitor), BODY)
             assert error_of(answer, 403)["code"].startswith("CSRF")
 
 
@@ -898,7 +902,7 @@ def test_user_who_is_no_agent_is_told_so(visitor: Visitor) -> None:
         api = Api("/workbench-api")
         api.client.force_login(logged_in)
         for method, path in CALLS:
-            error_of(api.call(method, path.format(visitor.session), BODY), 403, "NOT_AN_AGENT")
+            error_of(api.call(method, filled(path, visitor), BODY), 403, "NOT_AN_AGENT")
     assert visitor.state()["status"] == "pending_manual"
 
 
