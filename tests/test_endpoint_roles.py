@@ -16,8 +16,9 @@ from pytest_django import Settings
 
 from agent_workbench import assignment, streams
 from agent_workbench.models import Agent
+from ai_chatbot import links
 from ai_chatbot import streams as customer_streams
-from ai_chatbot.conversation import contact, handoff
+from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession, Message, Reason
 from config import api as config_api
 from sse.exceptions import StreamRefused
@@ -111,7 +112,7 @@ TABLE: dict[str, Row | str] = {
     # The customer's. A token of an agent's is none there.
     "POST /api/sessions": Row("201 201 201 201 201 201 201", {}),
     "POST /api/sessions/resume": Row(
-        "200 200 200 200 200 200 200", lambda w: {"link": contact.link(w.session)}
+        "200 200 200 200 200 200 200", lambda w: {"link": links.to(w.session)}
     ),
     "POST /api/sessions/resume #made up": Row("403 403 403 403 403 403 403", {"link": "x"}),
     "GET /api/config": "200 200 200 200 200 200 200",
