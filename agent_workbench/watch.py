@@ -112,7 +112,7 @@ def _requeue_of_the_lost(round: Round) -> None:
     if limit := round.before(settings.AGENT_ABSENCE_SECONDS):
         lost |= Q(~Exists(mine.filter(seen_at__gt=limit)), taken_at__lt=limit)
     live = ChatSession.objects.filter(lost, status=Status.MANUAL_LIVE)
-    round.each("agents are lost", live.order_by("taken_at"), _lose)
+    round.each("agents are lost", live.order_by("escalated_at"), _lose)
 
 
 def _lose(session: ChatSession) -> None:

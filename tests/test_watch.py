@@ -1,20 +1,31 @@
 """What follows when time passes: agents and customers go, hours end, somebody says nothing."""
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from agent_workbench import presence, watch
 from agent_workbench.models import Agent, Notice
 from ai_chatbot import events
-from ai_chatbot.conversation import handoff, hours, rounds, states, verbs
-from ai_chatbot.models import ChatSession, HandoffRecord, Message, MessageRole, Status
+from ai_chatbot.conversation import availability, handoff, hours, rounds, states, verbs
+from ai_chatbot.conversation import presence as customers
+from ai_chatbot.conversation import waiting as line
+from ai_chatbot.models import (
+    ChatSession,
+    HandoffRecord,
+    Message,
+    MessageRole,
+    Reason,
+    Status,
+)
 from sse.models import Lease, OpenStream, Process
 from tests.in_process import Colleague, error_of, events_of, make_agent, make_session
 
@@ -521,7 +532,124 @@ def test_conversation_that_goes_on_is_not_closed(alice: Agent, settings: Setting
     assert status_of(name) == "manual_live"
 
 
+# --- What was told, and what is read ----------------------------------------------------
+
+
+def check_told_as_read(name: str) -> None:
+    """A page that listened shows what one that is loaded now shows."""
+    state = states.state(name)
+    change = last_change(name)
+    assert (change["status"], change["agent"]) == (state["status"], state["agent"])
+    if state["status"] in handoff.LEAVABLE:
+        said = events_of(name, "availability")
+        believed = said[-1]["payload"] if said else {"someone_on_duty": True, "back_at": None}
+        assert believed == state["availability"]
+    if state["status"] == "pending_manual":
+        place = events_of(name, "queue_position")[-1]["payload"]
+        assert place["position"] == state["queue"]["position"]
+    else:
+        assert state["queue"] is None
+
+
+def test_what_customers_were_told_is_what_they_read(alice: Agent, settings: Settings) -> None:
+    names = [waiting() for _ in range(4)]
+    pages = {name: page_of(name) for name in names}
+    tomorrow = hours.DAYS[(timezone.localtime().weekday() + 1) % 7]
+    day_after = hours.DAYS[(timezone.localtime().weekday() + 2) % 7]
+
+    def open_from(text: str) -> None:
+        settings.OPENING_HOURS = text
+
+    first, second, third, fourth = names
+    for change in (
+        lambda: presence.choose(alice, "break"),
+        lambda: handoff.cancel_escalation(third),
+        lambda: presence.choose(alice, "online"),
+        lambda: handoff.escalate(third),
+        lambda: handoff.take_over(second, alice.person),
+        lambda: pages.pop(fourth).delete(),
+        lambda: open_from(f"{tomorrow} 09:00-18:00"),
+        lambda: open_from(f"{day_after} 09:00-18:00"),
+        lambda: passes(70),
+        lambda: page_of(fourth),
+        lambda: open_from(""),
+        lambda: console_of(alice),
+        lambda: presence.choose(alice, "online"),
+        lambda: handoff.take_over(first, alice.person),
+        lambda: handoff.close(first, None, reason=Reason.CLOSED_BY_CUSTOMER),
+    ):
+        change()
+        # What one part changes another may follow up in the next round.
+        watch.look()
+        watch.look()
+        line.announce_places()
+        for name in customers.here_of(names):
+            check_told_as_read(name)
+    assert [status_of(name) for name in names] == [
+        "closed",
+        "pending_manual",
+        "pending_manual",
+        "pending_manual",
+    ]
+
+
 # --- Rounds -----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rounds_of_two_processes_at_once_do_everything_once(
+    alice: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when one hangs in the middle of a round and loses the lease."""
+    names = [waiting() for _ in range(12)]
+    presence.choose(alice, "break")
+    begin = Barrier(2)
+
+    def round_of_a_process() -> None:
+        begin.wait(10)
+        try:
+            watch.look()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as processes:
+        for done in [processes.submit(round_of_a_process) for _ in range(2)]:
+            done.result(60)
+    watch.look()
+    for name in names:
+        reasons = [e["payload"]["reason"] for e in events_of(name, "status_change")]
+        assert reasons == ["requested", "nobody_on_duty"]
+    removed = [
+        event
+        for event in events_of(events.AGENTS, "queue_update")
+        if event["payload"]["change"] == "removed"
+    ]
+    assert len(removed) == len(names)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("how", ["comes", "limit", "deactivated", "session"])
+def test_whoever_changes_who_is_there_wakes_the_watch(
+    alice: Agent,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    rung = []
+    monkeypatch.setattr(availability.bell, "ring", lambda: rung.append(how))
+    name = make_session()
+    with django_capture_on_commit_callbacks(execute=True):
+        if how == "comes":
+            presence.choose(alice, "busy")
+        elif how == "limit":
+            alice.max_sessions += 1
+            alice.save()
+        elif how == "deactivated":
+            alice.user.is_active = False
+            alice.user.save()
+        else:
+            handoff.escalate(name)
+    assert rung
 
 
 def test_row_that_cannot_be_dealt_with_does_not_stop_the_others(

@@ -48,7 +48,7 @@ def _renew(round: Round) -> None:
     old = Q(customer_seen_at__isnull=True)
     old |= Q(customer_seen_at__lt=round.now - timedelta(seconds=_step()))
     here = _followed().filter(old, customer_gone_at__isnull=True, name__in=presence.here())
-    pks = list(here.values_list("pk", flat=True)[:RENEWED_AT_ONCE])
+    pks = list(here.order_by("pk").values_list("pk", flat=True)[:RENEWED_AT_ONCE])
     if not pks:
         return
     with transaction.atomic():

@@ -393,8 +393,6 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
         raise IllegalTransition(status=session.status, to=str(status))
     previous, session.status = session.status, status
     session.ownership_epoch += 1
-    if status not in LEAVABLE:
-        session.told_on_duty = session.told_back_at = None
     if status != Status.PENDING_MANUAL:
         session.queue_position = session.told_wait = None
     if status == Status.AFTER_HOURS_EMAIL:
