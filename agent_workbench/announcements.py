@@ -47,7 +47,7 @@ def to_agents(told: Iterable[Told]) -> None:
     told = sorted(told, key=lambda each: each[0])
     if not told:
         return
-    _lock(events.AGENTS)
+    hold_agents()
     for user_id, kind, payload in told:
         enqueue_sse_message_sync(
             events.agent_target(user_id), {"type": kind, "payload": payload}
@@ -61,7 +61,8 @@ def to_followers(session_name: str, kind: str, payload: dict[str, Any]) -> None:
     )
 
 
-def _lock(target: str) -> None:
+def hold_agents() -> None:
+    """Take the lock of the target of all agents: before writing to several agents' own."""
     # Made where nobody has written to it yet, and so locked.
-    log.position(target)
-    Target.objects.select_for_update(no_key=True).get(name=target)
+    log.position(events.AGENTS)
+    Target.objects.select_for_update(no_key=True).get(name=events.AGENTS)

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import Error
 from django.db.models import Exists, OuterRef, Q
 
-from agent_workbench import notices, presence, transfers
+from agent_workbench import announcements, notices, presence, transfers
 from agent_workbench.models import Agent, AgentQuerySet, Notice, Role
 from ai_chatbot import events
 from ai_chatbot.conversation import absences, availability, duty, handoff, idle
@@ -179,6 +179,7 @@ def _notice(session: ChatSession, noticed: int, agents: list[Agent], kind: Notic
     assert session.unanswered_since  # noqa: S101 - see above
     session.silence_noticed = noticed
     session.save(update_fields=["silence_noticed"])
+    announcements.hold_agents()
     for agent in sorted(agents, key=lambda each: each.user_id):
         notices.tell(
             agent,

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from django.db import transaction
 from pytest_django import Settings
 
-from agent_workbench import assignment, streams
+from agent_workbench import assignment, assists, notes, streams, transfers
 from agent_workbench.models import Agent
 from ai_chatbot import links
 from ai_chatbot import streams as customer_streams
@@ -55,6 +55,16 @@ class World:
     @property
     def owner(self) -> Agent:
         return self.agents["owner"]
+
+    def asked_to_take(self, name: str) -> Json:
+        request = transfers.ask(self.name, self.owner, self.agents[name])
+        return {"request_id": request.pk}
+
+    def asked_to_help(self, name: str) -> Json:
+        return {"request_id": assists.ask(self.name, self.owner, self.agents[name], "?").pk}
+
+    def noted(self) -> Json:
+        return {"note_id": notes.write(self.name, self.owner, content="hm")[0].pk}
 
     def an_answer(self) -> Message:
         return Message.objects.create(session=self.session, role="assistant", content="hm")
@@ -189,6 +199,55 @@ TABLE: dict[str, Row | str] = {
     "POST /workbench-api/sessions/{session_name}/requeue": "401 401 401 403 200 200 200",
     "PUT /workbench-api/sessions/{session_name}/priority": Row(
         "401 401 401 403 200 200 200", {"priority": "high"}
+    ),
+    "POST /workbench-api/sessions/{session_name}/transfer": Row(
+        "401 401 401 403 200 200 200", lambda w: {"to_agent": w.agents["agent"].user_id}
+    ),
+    "POST /workbench-api/sessions/{session_name}/transfer #queue": Row(
+        "401 401 401 403 200 200 200", {"to_agent": None}
+    ),
+    "GET /workbench-api/transfer-requests/pending": "401 401 401 200 200 200 200",
+    "POST /workbench-api/transfer-requests/{request_id}/respond": Row(
+        "401 401 401 200 403 403 403", {"accept": True}, at=lambda w: w.asked_to_take("agent")
+    ),
+    "POST /workbench-api/transfer-requests/{request_id}/respond #another's": Row(
+        "401 401 401 404 403 200 403",
+        {"accept": True},
+        at=lambda w: w.asked_to_take("supervisor"),
+    ),
+    "DELETE /workbench-api/transfer-requests/{request_id}": Row(
+        "401 401 401 403 200 200 200", at=lambda w: w.asked_to_take("agent")
+    ),
+    "POST /workbench-api/assist-requests": Row(
+        "401 401 401 403 200 403 403",
+        lambda w: {
+            "session_name": w.name,
+            "to_agent": w.agents["agent"].user_id,
+            "question": "?",
+        },
+    ),
+    "GET /workbench-api/assist-requests/pending": "401 401 401 200 200 200 200",
+    "POST /workbench-api/assist-requests/{request_id}/answer": Row(
+        "401 401 401 200 403 403 403", {"answer": "!"}, at=lambda w: w.asked_to_help("agent")
+    ),
+    "POST /workbench-api/assist-requests/{request_id}/answer #another's": Row(
+        "401 401 401 404 403 403 200", {"answer": "!"}, at=lambda w: w.asked_to_help("admin")
+    ),
+    "DELETE /workbench-api/assist-requests/{request_id}": Row(
+        "401 401 401 403 200 200 200", at=lambda w: w.asked_to_help("agent")
+    ),
+    "GET /workbench-api/sessions/{session_name}/notes": "401 401 401 403 200 200 200",
+    "GET /workbench-api/sessions/{session_name}/notes #pending": Row(
+        "401 401 401 200 200 200 200", given="pending"
+    ),
+    "POST /workbench-api/sessions/{session_name}/notes": Row(
+        "401 401 401 403 201 201 201", {"content": "hm"}
+    ),
+    "PUT /workbench-api/sessions/{session_name}/notes/{note_id}": Row(
+        "401 401 401 403 200 403 403", {"content": "hm"}, at=lambda w: w.noted()
+    ),
+    "DELETE /workbench-api/sessions/{session_name}/notes/{note_id}": Row(
+        "401 401 401 403 204 403 204", at=lambda w: w.noted()
     ),
     "STREAM /workbench-api/agent/events": "401 401 401 200 200 200 200",
     "STREAM /workbench-api/sessions/{session_name}/events": "401 401 401 403 200 200 200",
