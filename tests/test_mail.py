@@ -575,3 +575,25 @@ def test_link_needs_no_escaping_in_a_mail(staffed: None) -> None:
     link = links.to(ChatSession.objects.get())
     assert quote(link, safe="/:?=&%-_") == link
     assert len(link) < 300
+
+
+# --- What agents work off ---------------------------------------------------------------
+
+
+def test_sessions_by_email_are_listed_as_they_are_worked_off(staffed: None) -> None:
+    answered, first, second, again = (after_hours() for _ in range(4))
+    for visitor in (answered, again):
+        reply(visitor)
+    again.send("And where is order 8?")
+    alice = Colleague(make_agent("alice", status="offline"))
+    wanted = [visitor.session for visitor in (first, second, again, answered)]
+    page = alice.get("/sessions", status="after_hours_email").json()
+    assert [each["session_name"] for each in page["items"]] == wanted
+    assert [each["unanswered_since"] is None for each in page["items"]] == [False] * 3 + [True]
+    found, cursor = [], None
+    for _ in range(4):
+        query = {} if cursor is None else {"cursor": cursor}
+        page = alice.get("/sessions", status="after_hours_email", limit=1, **query).json()
+        found += [each["session_name"] for each in page["items"]]
+        cursor = page["next"]
+    assert (found, cursor) == (wanted, None)
