@@ -35,6 +35,19 @@ export class CustomerApi {
     return this.#call("DELETE", session, "/escalate");
   }
 
+  contact(session, { email, note }) {
+    return this.#call("POST", session, "/contact", { email, note });
+  }
+
+  judge(session, messageId, { helpful, comment }) {
+    return this.#call("POST", session, `/messages/${messageId}/feedback`, { helpful, comment });
+  }
+
+  /** A session's name and a token for it, by the link of a mail. */
+  resume(link) {
+    return call("POST", `${this.base}/sessions/resume`, { body: { link } });
+  }
+
   stop(session) {
     return this.#call("POST", session, "/stop", {});
   }

@@ -2,6 +2,7 @@
    The customer's chat and the agents' console show the same thread with it. */
 
 import { el, icon, icons, linked, outwards, reconcile, safeAddress, setText, show } from "./dom.js";
+import { Judgement } from "./judgement.js";
 import { characters } from "./thread.js";
 
 // So near to its end a thread counts as being read there, and follows what comes.
@@ -12,7 +13,8 @@ export class ThreadView {
    * own: the role on this side, whose bubbles are on the right ("user", or "agent").
    * names(item): who is the author; quiet(item): whose name is left to screen readers, else
    * one's own and the system's; origin: what relative source links belong to.
-   * actions: {older, retry, discard(client_id)}, and where notes are shown note(item), the
+   * actions: {older, retry, discard(client_id)}, judge(id, helpful, comment) where answers may
+   * be judged, and where notes are shown note(item), the
    * elements below one. refocus(): what had the focus in the thread is gone.
    */
   constructor({ t, own, names, quiet, origin, actions, label, refocus = () => {} }) {
@@ -25,12 +27,14 @@ export class ThreadView {
     );
     this.before = el("div.thread-before");
     this.list = el("ol.thread-list", { "data-testid": "messages" });
+    this.after = el("div.thread-after");
     this.scroller = el(
       "div.thread",
       { role: "log", "aria-live": "off", "aria-label": label, tabIndex: 0 },
       this.older,
       this.before,
       this.list,
+      this.after,
     );
     this.newest = el(
       "button.thread-newest",
@@ -108,6 +112,11 @@ export class ThreadView {
     else this.refocus();
   }
 
+  /** Something in the thread is another size: whoever read its end still does. */
+  keepEnd() {
+    if (this.atEnd) this.scrollToEnd();
+  }
+
   #isNearEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     return scrollHeight - scrollTop - clientHeight < NEAR_PX;
@@ -132,6 +141,14 @@ export class ThreadView {
     };
     const element = el("li.message", { "data-testid": "message" },
       el("div.bubble", {}, parts.author, parts.text, parts.sources), parts.foot);
+    if (this.actions.judge) {
+      parts.judgement = new Judgement({
+        t: this.t,
+        onJudge: this.actions.judge,
+        onResize: () => this.keepEnd(),
+      });
+      element.append(parts.judgement.element);
+    }
     element.parts = parts;
     return element;
   }
@@ -167,6 +184,7 @@ export class ThreadView {
     text.classList.toggle("is-writing", item.state === "writing");
     this.#sources(sources, item.sources ?? []);
     foot.replaceChildren(...this.#foot(item));
+    element.parts.judgement?.update(item);
   }
 
   /** On the agents' side, the AI stands on the right as well: both speak for the shop. */
@@ -270,6 +288,7 @@ function same(a, b) {
     a.id === b.id &&
     a.problem === b.problem &&
     a.status === b.status &&
+    a.feedback === b.feedback &&
     a.edited_at === b.edited_at
   );
 }

@@ -23,6 +23,7 @@ export class Conversation {
     this.outbox = new Outbox({ post: (item) => this.#post(item), dispatch: this.dispatch });
     this.stream = null;
     this.beginning = null;
+    this.resuming = null;
     this.fillingGap = false;
   }
 
@@ -30,10 +31,16 @@ export class Conversation {
     return this.store.state;
   }
 
-  start() {
+  /** `link`: of a mail, whose session is gone on with; onLink(): it needs no second try. */
+  start({ link = null, onLink = () => {} } = {}) {
     this.#readConfig();
     const session = this.memory.session;
-    if (session) this.#adopt(session);
+    if (link) {
+      this.resuming = this.#resume(link).finally(() => {
+        this.resuming = null;
+        onLink();
+      });
+    } else if (session) this.#adopt(session);
     const { session: former, items } = this.memory.unsent;
     this.memory.unsent = { session: null, items: [] };
     this.outbox.restore(items, { current: former === (session?.name ?? null) });
@@ -62,6 +69,47 @@ export class Conversation {
 
   leaveLine() {
     return this.#change("leave", (session) => this.api.leaveLine(session));
+  }
+
+  /** Resolves to null, or to the error. */
+  async leaveContact(contact) {
+    if (this.state.busy) return { code: "TOO_MANY_REQUESTS" };
+    let failed = null;
+    await this.#ask("contact", async () => {
+      try {
+        const { session, revision } = this.state;
+        this.#read(await this.api.contact(session, contact), revision);
+      } catch (error) {
+        failed = error;
+        // The form says what is wrong; only what concerns all of the conversation is ours.
+        if (error.status === 409 || LOST.has(error.status)) throw error;
+        if (error.passing === undefined) throw error;
+      }
+    });
+    return failed;
+  }
+
+  /** Resolves to whether it was stored. Shown at once, and taken back if it was not. */
+  async judge(id, helpful, comment) {
+    const { session, thread } = this.state;
+    const before = thread.messages.find((message) => message.id === id)?.feedback ?? null;
+    this.dispatch({ type: "judged", id, helpful });
+    try {
+      await this.api.judge(session, id, { helpful, comment });
+      return true;
+    } catch (error) {
+      if (error.passing === undefined) throw error;
+      this.dispatch({ type: "judged", id, helpful: before });
+      this.dispatch({ type: "problem", problem: error.code ?? "unreachable" });
+      return false;
+    }
+  }
+
+  /** Go on with the conversation that this browser knows, instead of a link's. */
+  goOn() {
+    const { session } = this.memory;
+    if (session) this.#adopt(session);
+    else this.startAnew();
   }
 
   stopReply() {
@@ -104,8 +152,30 @@ export class Conversation {
     }
   }
 
+  async #resume(link) {
+    this.dispatch({ type: "resuming" });
+    for (let wait = 1_000; ; wait = Math.min(30_000, wait * 2)) {
+      try {
+        const { session_name: name, token } = await this.api.resume(link);
+        this.memory.session = { name, token };
+        this.#adopt({ name, token });
+        return;
+      } catch (error) {
+        if (error.passing === undefined) throw error;
+        if (!error.passing) {
+          const known = this.memory.session !== null;
+          this.dispatch({ type: "link_refused", code: error.code, known });
+          return;
+        }
+        wait = Math.max(wait, error.retryAfter * 1000);
+      }
+      await pause(wait);
+    }
+  }
+
   /** The session, begun now if there is none; two who ask at once get the same. */
   async #session() {
+    await this.resuming;
     if (this.state.session) return this.state.session;
     this.beginning ??= this.#begin().finally(() => {
       this.beginning = null;

@@ -37,6 +37,7 @@ export const icons = {
   send: "M4 12l16-8-5 16-3.5-6.5z",
   down: "M12 5v14M6 13l6 6 6-6",
   back: "M19 12H5M11 6l-6 6 6 6",
+  thumb: "M7 11v9H4v-9zM7 11l4-8a2 2 0 0 1 2 2v4h5.5a2 2 0 0 1 2 2.3l-1.2 7a2 2 0 0 1-2 1.7H7",
   refresh: "M20 11a8 8 0 1 0-.6 4M20 5v6h-6",
 };
 

@@ -94,7 +94,7 @@ class Launcher {
   /** Where the panel covers the page, Tab stays in it. */
   #keepInside(event) {
     const reachable = [
-      ...this.panel.querySelectorAll("button:not(:disabled), textarea, a[href], [tabindex='0']"),
+      ...this.panel.querySelectorAll("button:not(:disabled), input, textarea, a[href], [tabindex='0']"),
     ].filter((element) => element.checkVisibility());
     const [first, last] = [reachable[0], reachable.at(-1)];
     const from = this.root.activeElement;

@@ -24,5 +24,14 @@ function markTitle() {
 
 conversation.store.subscribe(markTitle);
 document.addEventListener("visibilitychange", markTitle);
-conversation.start();
+const address = new URL(location.href);
+const link = address.searchParams.get("resume");
+conversation.start({
+  link,
+  // Neither a bookmark nor whoever looks over the shoulder needs it.
+  onLink: () => {
+    address.searchParams.delete("resume");
+    history.replaceState(null, "", address);
+  },
+});
 view.focus();

@@ -12,11 +12,17 @@ export const initialState = {
   status: "bot_active",
   agent: null,
   queue: null,
+  // {someone_on_duty, back_at}, as far as it is known.
+  availability: null,
+  // {email, note}, if the customer left them.
+  contact: null,
+  // Why a mail's link does not lead here, as a code, and whether there is a session without it.
+  refusedLink: null,
   thread: thread.emptyThread,
-  // Counts changes of status and queue, so that an answer from before one is told from a newer.
+  // Counts changes of status, queue and availability, so that an answer from before one is told from a newer.
   revision: 0,
   linkUp: true,
-  // A request of the customer's that is under way: "escalate", "leave", "close", "stop".
+  // A request of the customer's that is under way: "escalate", "leave", "close", "stop", "contact".
   busy: null,
   // What went wrong last, as a code that the view has words for.
   problem: null,
@@ -27,7 +33,18 @@ export function reduce(state, action) {
     case "config":
       return { ...state, config: action.config };
     case "session":
-      return { ...state, session: action.session, phase: action.known ? "loading" : "ready" };
+      return {
+        ...state,
+        session: action.session,
+        refusedLink: null,
+        phase: action.known ? "loading" : "ready",
+      };
+    case "resuming":
+      return { ...state, phase: "loading" };
+    case "link_refused":
+      return { ...state, phase: "none", refusedLink: { code: action.code, known: action.known } };
+    case "judged":
+      return { ...state, thread: thread.withJudged(state.thread, action) };
     case "forgotten":
       return {
         ...initialState,
@@ -55,6 +72,8 @@ export function reduce(state, action) {
       return { ...state, busy: action.what, problem: null };
     case "done":
       return { ...state, busy: null, problem: action.problem ?? null };
+    case "problem":
+      return { ...state, problem: action.problem };
     case "stopped":
       return { ...state, thread: { ...state.thread, awaited: false } };
     case "link":
@@ -70,21 +89,29 @@ function withState(state, { state: read, asOf }) {
   const known = fresh ? thread.withoutReply(state.thread) : state.thread;
   const merged = thread.withState(known, read, { fresh, own: OWN });
   // What the stream has said meanwhile about the status is newer.
-  if (!fresh && asOf !== state.revision) return { ...state, phase: "ready", thread: merged };
+  if (!fresh && asOf !== state.revision) {
+    return { ...state, phase: "ready", contact: read.contact, thread: merged };
+  }
   return {
     ...state,
     phase: "ready",
     status: read.status,
     agent: read.agent,
     queue: read.queue,
-    thread: read.status === "bot_active" ? merged : thread.withoutReply(merged),
+    availability: read.availability,
+    contact: read.contact,
+    thread: aiAnswers(read) ? merged : thread.withoutReply(merged),
   };
 }
+
+/** Also when nobody is here: who waits for a mail may ask on. */
+export const aiAnswers = ({ status }) =>
+  status === "bot_active" || status === "after_hours_email";
 
 function withMessage(state, message) {
   return thread.withMessage(state.thread, message, {
     own: OWN,
-    aiAnswers: state.status === "bot_active",
+    aiAnswers: aiAnswers(state),
   });
 }
 
@@ -110,6 +137,8 @@ function withEvent(state, { type, payload }) {
     case "queue_position":
       if (state.status !== "pending_manual") return state;
       return { ...state, revision: state.revision + 1, queue: payload };
+    case "availability":
+      return { ...state, revision: state.revision + 1, availability: payload };
     default:
       return state; // an event of a later version
   }

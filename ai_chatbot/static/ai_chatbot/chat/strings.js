@@ -64,5 +64,23 @@ export function translator(language, words = dictionaries[language] ?? {}) {
     if (m < 60) return t("{n} to {m} minutes", { n, m });
     return t("{least} to {most}", { least: t.about(least), most: t.about(most) });
   };
+  const weekday = new Intl.DateTimeFormat(t.htmlLanguage, { weekday: "long" });
+  const date = new Intl.DateTimeFormat(t.htmlLanguage, {
+    weekday: "long",
+    day: "numeric",
+    month: "long",
+  });
+  /** When people are back, by the reader's own clock. */
+  t.back = (stamp, now = new Date()) => {
+    const then = new Date(stamp);
+    const days = Math.round((midnight(then) - midnight(now)) / 86_400_000);
+    const time = clock.format(then);
+    if (days === 0) return t("Our team is back at {time}.", { time });
+    if (days === 1) return t("Our team is back tomorrow at {time}.", { time });
+    const day = (days > 0 && days < 7 ? weekday : date).format(then);
+    return t("Our team is back on {day} at {time}.", { day, time });
+  };
   return t;
 }
+
+const midnight = (moment) => new Date(moment).setHours(0, 0, 0, 0);

@@ -103,6 +103,14 @@ export function withDiscarded(thread, { client_id }) {
   return { ...thread, outbox: thread.outbox.filter((item) => item.client_id !== client_id) };
 }
 
+/** What the customer thinks of an answer. */
+export function withJudged(thread, { id, helpful }) {
+  const messages = thread.messages.map((message) =>
+    message.id === id ? { ...message, feedback: helpful } : message,
+  );
+  return { ...thread, messages };
+}
+
 export const characters = (text) => [...text].length;
 
 /** One that has arrived by another way is left alone. */

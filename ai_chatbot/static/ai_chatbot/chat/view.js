@@ -2,7 +2,9 @@
 
 import { ThreadView } from "./bubbles.js";
 import { Composer } from "./composer.js";
+import { ContactCard } from "./contact.js";
 import { el, icon, icons, setText, show } from "./dom.js";
+import { aiAnswers } from "./reducer.js";
 
 /** Problems a person can do nothing about but try again have no words of their own. */
 function problemText(code, t) {
@@ -21,6 +23,17 @@ function problemText(code, t) {
       return t("That was a little fast. Please wait a moment.");
     default:
       return t("That did not work. Please try again.");
+  }
+}
+
+function linkText({ code }, t) {
+  switch (code) {
+    case "LINK_EXPIRED":
+      return t("This link has expired.");
+    case "SESSION_NOT_FOUND":
+      return t("The conversation of this link has been deleted.");
+    default:
+      return t("This link does not lead to a conversation.");
   }
 }
 
@@ -73,15 +86,13 @@ export class ChatView {
       t("Leave the line"),
     );
     this.queue = el("div.banner", { hidden: true }, this.place, this.leave);
-    this.away = el(
-      "div.banner",
-      { hidden: true, "data-testid": "after-hours" },
-      el(
-        "p.banner-text",
-        {},
-        t("Nobody is here right now. Our team will answer you by email."),
-      ),
+    this.hours = el("p.banner-text", { role: "status", "data-testid": "after-hours" });
+    this.instead = el(
+      "button.small-button",
+      { type: "button", onclick: () => this.#leave() },
+      t("Talk to the AI instead"),
     );
+    this.away = el("div.banner", { hidden: true }, this.hours, this.instead);
 
     this.starters = el("div.starters", { role: "group", "aria-label": t("Suggested questions") });
     this.greeting = el("div.bubble-text");
@@ -97,8 +108,17 @@ export class ChatView {
         older: () => conversation.readOlder(),
         retry: () => conversation.outbox.retry(),
         discard: (clientId) => conversation.outbox.discard(clientId),
+        judge: (id, helpful, comment) => conversation.judge(id, helpful, comment),
       },
     });
+    this.contact = new ContactCard({
+      t,
+      email: conversation.visitor.email,
+      onLeave: (contact) => conversation.leaveContact(contact),
+      onResize: () => this.thread.keepEnd(),
+      onDone: () => this.focus(),
+    });
+    this.thread.after.append(this.contact.element);
     this.greetingBubble = el(
       "div.message.message-assistant.message-left",
       { hidden: true, "data-testid": "greeting" },
@@ -120,14 +140,23 @@ export class ChatView {
     this.composer = new Composer({
       t,
       placeholder: t("Write a message"),
-      onSend: (content) => conversation.send(content),
+      onSend: (content) => {
+        this.contact.makeRoom();
+        conversation.send(content);
+      },
     });
     this.anew = el(
       "button.wide-button",
       { type: "button", onclick: () => this.#startAnew() },
       t("Start a new conversation"),
     );
-    this.ended = el("div.chat-ended", { hidden: true }, this.anew);
+    this.goOn = el(
+      "button.wide-button.quiet",
+      { type: "button", hidden: true, onclick: () => this.#goOn() },
+      t("Go on with my last conversation here"),
+    );
+    this.linkRefused = el("p.chat-refused", { role: "alert", hidden: true });
+    this.ended = el("div.chat-ended", { hidden: true }, this.linkRefused, this.anew, this.goOn);
     this.sure = el(
       "button.small-button.danger",
       { type: "button", onclick: () => this.#close() },
@@ -179,9 +208,11 @@ export class ChatView {
 
   #update(state) {
     const { t } = this;
-    const buttons = [this.leave, this.person, this.stop, this.anew];
-    const focused = buttons.find((button) => button.matches(":focus"));
-    const { status, session, thread, config, busy } = state;
+    const buttons = [this.leave, this.instead, this.person, this.stop, this.anew, this.goOn];
+    const focused =
+      buttons.find((button) => button.matches(":focus")) ??
+      this.contact.element.querySelector(":focus");
+    const { status, session, thread, config, busy, refusedLink } = state;
     if (session?.name !== this.session) {
       this.session = session?.name;
       // Its messages are shown already when the session has only now been begun.
@@ -201,14 +232,19 @@ export class ChatView {
     setText(this.place, this.#placeText(state.queue));
     this.leave.disabled = busy === "leave";
     show(this.away, status === "after_hours_email");
+    setText(this.hours, this.#hoursText(state.availability));
+    this.instead.disabled = busy === "leave";
 
     this.thread.update(thread, {
       settled: state.phase !== "loading",
-      head: () => this.#greet(config, thread),
+      head: () => {
+        this.#greet(state);
+        this.contact.update(state);
+      },
     });
 
     const writing = thread.reply !== null || thread.awaited;
-    const mayAsk = status === "bot_active" || status === "after_hours_email";
+    const mayAsk = aiAnswers(state) && !refusedLink;
     show(this.bar, mayAsk);
     show(this.person, mayAsk);
     setText(
@@ -216,11 +252,14 @@ export class ChatView {
       status === "after_hours_email" ? t("Ask for a person again") : t("Talk to a person"),
     );
     this.person.disabled = busy === "escalate";
-    show(this.stop, writing && status === "bot_active");
+    show(this.stop, writing && mayAsk);
 
-    show(this.composer.element, open);
+    show(this.composer.element, open && !refusedLink);
     this.composer.limit = config?.message_max_characters ?? this.composer.limit;
-    show(this.ended, !open);
+    show(this.ended, !open || refusedLink !== null);
+    show(this.linkRefused, refusedLink !== null);
+    setText(this.linkRefused, refusedLink ? linkText(refusedLink, t) : "");
+    show(this.goOn, Boolean(refusedLink?.known));
     this.sure.disabled = busy === "close";
     if (!open && this.confirming) {
       this.#confirm(false);
@@ -240,10 +279,17 @@ export class ChatView {
     return `${place} ${t("Estimated wait: {time}.", { time: t.range(least, most) })}`;
   }
 
-  #greet(config, thread) {
+  #hoursText(availability) {
+    const { t } = this;
+    if (availability?.someone_on_duty) return t("Our team will answer you by email.");
+    const back = availability?.back_at ? t.back(availability.back_at) : "";
+    return [t("Nobody is here right now."), back].filter(Boolean).join(" ");
+  }
+
+  #greet({ config, thread, refusedLink }) {
     show(this.greetingBubble, Boolean(config) && !thread.older);
     setText(this.greeting, config?.greeting ?? "");
-    const untouched = thread.messages.length === 0 && thread.outbox.length === 0;
+    const untouched = thread.messages.length === 0 && thread.outbox.length === 0 && !refusedLink;
     const questions = untouched && this.session === undefined ? config?.starter_questions : [];
     show(this.starters, Boolean(questions?.length));
     if (this.starters.childElementCount === (questions?.length ?? 0)) return;
@@ -264,9 +310,18 @@ export class ChatView {
     );
   }
 
-  #escalate() {
-    this.conversation.escalate();
+  async #escalate() {
+    const again = this.conversation.state.status === "after_hours_email";
     this.composer.focus();
+    await this.conversation.escalate();
+    if (!again) return;
+    this.thread.scrollToEnd();
+    if (this.conversation.state.status === "after_hours_email") this.contact.ask();
+  }
+
+  #goOn() {
+    this.conversation.goOn();
+    queueMicrotask(() => this.focus());
   }
 
   #leave() {
