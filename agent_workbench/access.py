@@ -9,8 +9,8 @@ from typing import Any
 from django.db.models import Q
 
 from agent_workbench import tokens
-from agent_workbench.exceptions import MayNotFollow, NotAnAgent
-from agent_workbench.models import Agent, AssistRequest, TransferRequest
+from agent_workbench.exceptions import MayNotFollow, NotAnAgent, NotPermitted
+from agent_workbench.models import Agent, AssistRequest, Role, TransferRequest
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession, Status
 from sse.revocation import revoke_streams
@@ -64,6 +64,12 @@ def check_may_follow(agent: Agent, session: ChatSession) -> None:
     """Raises MayNotFollow."""
     if not may_follow(agent, session):
         raise MayNotFollow(agent=events.person(session.agent_id, session.agent_name))
+
+
+def check_administrates(agent: Agent) -> None:
+    """Raises NotPermitted."""
+    if agent.role != Role.ADMIN:
+        raise NotPermitted(role=agent.role)
 
 
 def internal_target(session_name: str) -> str:

@@ -13,6 +13,7 @@ from ninja import Path, Query, Router, Status
 from agent_workbench import (
     access,
     api_assignment,
+    api_audit,
     api_transfers,
     assignment,
     login_limit,
@@ -39,7 +40,7 @@ from agent_workbench.schemas import (
 )
 from ai_chatbot import events, outbox
 from ai_chatbot.api import MAX_ID, REFUSALS, SessionName
-from ai_chatbot.conversation import handoff, verbs
+from ai_chatbot.conversation import audit, handoff, verbs
 from ai_chatbot.conversation import states as conversation
 from ai_chatbot.limits import Limit as RateLimit
 from ai_chatbot.models import ChatSession, HandoffRecord, Message, Reason
@@ -48,6 +49,7 @@ from ai_chatbot.schemas import SessionStatus as StatusName
 
 router = Router(tags=["agent"], auth=[AgentToken(), AgentCookie()])
 router.add_router("", api_assignment.router)
+router.add_router("", api_audit.router)
 router.add_router("", api_transfers.router)
 
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -66,7 +68,10 @@ def login(request: HttpRequest, body: Login) -> dict[str, Any]:
         if user is None or agent is None:
             raise InvalidLogin
         agent.user = user
-    return {**tokens.issue(agent), "agent": agent_json(presence.arrive(agent))}
+    with transaction.atomic():
+        pair = tokens.issue(agent)
+        audit.note(audit.LOGIN, agent.person, via="api")
+    return {**pair, "agent": agent_json(presence.arrive(agent))}
 
 
 @router.post(
@@ -84,7 +89,11 @@ def refresh(request: HttpRequest, body: Refresh) -> dict[str, Any]:
 @router.post("/agent/logout", response={204: None, **REFUSALS})
 def logout(request: HttpRequest) -> Status[None]:
     """End the agent's tokens and open streams, and the page's login if that is the caller."""
-    tokens.end_all(caller(request))
+    agent = caller(request)
+    tokens.end_all(agent)
+    if request.user.pk != agent.user_id:
+        # Else the page's own logout tells of it.
+        audit.note(audit.LOGOUT, agent.person, via="api")
     auth.logout(request)
     return Status(204, None)
 

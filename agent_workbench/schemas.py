@@ -247,3 +247,20 @@ class AnsweredTransfer(TransferOut):
     """`session`: its state, for whoever has it now."""
 
     session: AgentSessionState | None
+
+
+class AuditOut(Schema):
+    """`actor` null: the system, a command, or the customer. What `details` holds depends on the
+    action."""
+
+    id: int
+    at: Moment
+    action: str
+    actor: PersonOut | None
+    session_name: str
+    details: dict[str, Any]
+
+
+class AuditPage(Schema):
+    items: list[AuditOut]
+    next: str | None

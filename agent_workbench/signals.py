@@ -7,21 +7,36 @@ from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
 from agent_workbench import accounts, tokens
 from agent_workbench.models import Agent
-from ai_chatbot.conversation import availability
+from ai_chatbot.conversation import audit, availability, people
+from ai_chatbot.conversation.people import Person
+
+
+@receiver(user_logged_in, dispatch_uid="agent_workbench.logged_in")
+def note_login(user: Any, **_: Any) -> None:
+    """By a page, here or in the admin, whoever it is."""
+    audit.note(audit.LOGIN, _person(user), via="page")
 
 
 @receiver(user_logged_out, dispatch_uid="agent_workbench.logged_out")
 def end_streams_of_logged_out_page(user: Any, **_: Any) -> None:
     """A page's login has ended, here or in the admin; tokens of API clients go on."""
-    for agent in Agent.objects.filter(user=user) if user else ():
+    if user is None:
+        return
+    for agent in Agent.objects.filter(user=user):
         tokens.end_streams(agent)
+    audit.note(audit.LOGOUT, _person(user), via="page")
+
+
+def _person(user: Any) -> Person:
+    agent = Agent.objects.filter(user=user).first()
+    return agent.person if agent else people.administration(user)
 
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="agent_workbench.active")

@@ -19,7 +19,9 @@ from ai_chatbot.conversation import handoff, people, timetable
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import (
     Article,
+    AuditEntry,
     ChatSession,
+    HandoffRecord,
     HandoffRule,
     Mail,
     Message,
@@ -34,7 +36,15 @@ from ai_chatbot.rules_admin import HandoffRuleAdmin
 admin.site.register(HandoffRule, HandoffRuleAdmin)
 
 
-class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
+class ReadOnly(admin.options.BaseModelAdmin):  # type: ignore[type-arg]
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+class MessageInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
     model = Message
     fields = ["created_at", "role", "agent_name", "content", "status"]
     readonly_fields = ["created_at", "role", "agent_name", "content", "status"]
@@ -42,11 +52,20 @@ class MessageInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
     can_delete = False
 
-    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+class HandoffInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
+    model = HandoffRecord
+    fields = [
+        ("created_at", "code", "severity", "outcome"),
+        "text",
+        "question",
+        "summary",
+        ("agent_name", "taken_at", "waited_seconds", "ended_at"),
+    ]
+    readonly_fields = [field.name for field in HandoffRecord._meta.fields]
+    ordering = ["-pk"]
+    extra = 0
+    can_delete = False
 
 
 @admin.register(ChatSession)
@@ -78,7 +97,7 @@ class ChatSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ),
         (_("Times"), {"fields": ["created_at", "updated_at", "last_message_at", "closed_at"]}),
     ]  # fmt: skip
-    inlines = [MessageInline]
+    inlines = [HandoffInline, MessageInline]
     actions = ["release_to_ai", "close_sessions"]
     ordering = ["-pk"]
 
@@ -151,6 +170,34 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         count = outbox.send_again(mails)
         text = ngettext("%d mail is sent again.", "%d mails are sent again.", count) % count
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
+
+
+@admin.register(HandoffRecord)
+class HandoffRecordAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = [
+        "created_at", "session", "code", "severity", "outcome", "agent_name", "waited_seconds",
+    ]  # fmt: skip
+    list_filter = ["outcome", "severity", "created_at"]
+    list_select_related = ["session"]
+    search_fields = ["session__name", "code", "text", "summary", "question"]
+    ordering = ["-pk"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """A record goes with its session, and only so."""
+        match = request.resolver_match
+        here = match is None or "handoffrecord" in (match.url_name or "")
+        return not here and super().has_delete_permission(request)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ["at", "action", "actor_name", "session_name", "details"]
+    list_filter = ["action", "at"]
+    search_fields = ["actor_name", "session_name", "action"]
+    ordering = ["-pk"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
 
 
 @admin.register(Article)

@@ -15,7 +15,7 @@ from django.db import transaction
 from pytest_django import Settings
 
 from agent_workbench import assignment, assists, notes, streams, transfers
-from agent_workbench.models import Agent
+from agent_workbench.models import Agent, Notice
 from ai_chatbot import links
 from ai_chatbot import streams as customer_streams
 from ai_chatbot.conversation import handoff
@@ -68,6 +68,10 @@ class World:
 
     def an_answer(self) -> Message:
         return Message.objects.create(session=self.session, role="assistant", content="hm")
+
+    def a_notice(self) -> Notice:
+        kind = Notice.Kind.CUSTOMER_WAITS
+        return Notice.objects.create(agent=self.owner, kind=kind, session=self.session)
 
 
 def _live(world: World) -> None:
@@ -159,6 +163,11 @@ TABLE: dict[str, Row | str] = {
     "GET /workbench-api/agent/profile": "401 401 401 200 200 200 200",
     "GET /workbench-api/agent/status": "401 401 401 200 200 200 200",
     "PUT /workbench-api/agent/status": Row("401 401 401 200 200 200 200", {"status": "busy"}),
+    "GET /workbench-api/agent/notices": "401 401 401 200 200 200 200",
+    "POST /workbench-api/agent/notices/{notice_id}/read": Row(
+        "401 401 401 404 204 404 404", at=lambda w: {"notice_id": w.a_notice().pk}
+    ),
+    "GET /workbench-api/audit": "401 401 401 403 403 403 200",
     "GET /workbench-api/sessions": "401 401 401 200 200 200 200",
     "GET /workbench-api/sessions/queue": "401 401 401 200 200 200 200",
     "GET /workbench-api/sessions/{session_name}": "401 401 401 403 200 200 200",
