@@ -260,6 +260,13 @@ TABLE: dict[str, Row | str] = {
     ),
     "STREAM /workbench-api/agent/events": "401 401 401 200 200 200 200",
     "STREAM /workbench-api/sessions/{session_name}/events": "401 401 401 403 200 200 200",
+    # Whom the owner has asked for help, or to take it.
+    "GET /workbench-api/sessions/{session_name} #asked": Row(
+        "401 401 401 200 200 200 200", at=lambda w: w.asked_to_take("agent")
+    ),
+    "STREAM /workbench-api/sessions/{session_name}/events #asked": Row(
+        "401 401 401 200 200 200 200", at=lambda w: w.asked_to_help("agent")
+    ),
     "STREAM /workbench-api/sessions/{session_name}/events #pending": Row(
         "401 401 401 200 200 200 200", given="pending"
     ),
