@@ -1,14 +1,15 @@
-"""`python -m tests.bench [idle_streams|delivery|fanout …]`: every benchmark, or those named."""
+"""`python -m tests.bench [NAME …]`: every benchmark, or those named."""
 
 import argparse
 import sys
 
-from tests.bench import delivery, fanout, idle_streams
+from tests.bench import delivery, fanout, idle_streams, line
 
 BENCHMARKS = {
     "idle_streams": idle_streams.main,
     "delivery": delivery.main,
     "fanout": fanout.main,
+    "line": line.main,
 }
 
 
