@@ -273,8 +273,8 @@ TRANSFER_SECONDS = env.float("TRANSFER_SECONDS", default=60.0)
 AGENT_SILENT_WARN_SECONDS = env.float("AGENT_SILENT_WARN_SECONDS", default=120.0)
 AGENT_SILENT_ALERT_SECONDS = env.float("AGENT_SILENT_ALERT_SECONDS", default=240.0)
 AGENT_SILENT_REQUEUE_SECONDS = env.float("AGENT_SILENT_REQUEUE_SECONDS", default=480.0)
-# A customer without an open stream for so long is shown as gone; who is gone for so long more
-# leaves the queue (0: never), and has the old place if back within so long.
+# A customer without an open stream for so long is shown as gone, leaves the queue after so long
+# (0: never), and has the old place if back within so long.
 CUSTOMER_GONE_SECONDS = env.float("CUSTOMER_GONE_SECONDS", default=120.0)
 CUSTOMER_ABANDON_SECONDS = env.float("CUSTOMER_ABANDON_SECONDS", default=300.0)
 CUSTOMER_RETURN_SECONDS = env.float("CUSTOMER_RETURN_SECONDS", default=1800.0)

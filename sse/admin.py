@@ -4,7 +4,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from sse import processes
-from sse.models import Event, OpenStream, Process, Target
+from sse.models import Event, Lease, OpenStream, Process, Target
 from sse.revocation import revoke_streams
 from sse.streams import stream_subject
 
@@ -75,3 +75,9 @@ class OpenStreamAdmin(ReadOnlyAdmin):
         for name in names:
             revoke_streams(stream_subject(name))
         self.message_user(request, _("%d streams are being ended.") % len(names))
+
+
+@admin.register(Lease)
+class LeaseAdmin(ReadOnlyAdmin):
+    list_display = ["name", "holder", "until", "round_at", "since"]
+    ordering = ["name"]

@@ -49,8 +49,8 @@ def test_round_is_one_statement() -> None:
     assert len(queries) == 1
 
 
-@pytest.mark.parametrize(("gap", "kept"), [(1, True), (5, True), (7, False), (7000, False)])
-def test_time_counts_for_as_long_as_rounds_follow_one_another(gap: int, kept: bool) -> None:
+@pytest.mark.parametrize(("gap", "kept"), [(1, True), (3.5, True), (6.5, False), (7000, False)])
+def test_time_counts_for_as_long_as_rounds_follow_one_another(gap: float, kept: bool) -> None:
     leases.hold("duty", "a")
     ago(gap)
     # Before the next round as after it.

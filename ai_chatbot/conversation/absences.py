@@ -44,10 +44,13 @@ def _step() -> float:
 
 
 def _renew(round: Round) -> None:
-    """Note when those were seen who are there."""
-    old = Q(customer_seen_at__isnull=True)
-    old |= Q(customer_seen_at__lt=round.now - timedelta(seconds=_step()))
-    here = _followed().filter(old, customer_gone_at__isnull=True, name__in=presence.here())
+    """Note when those were seen who are there; of those with the AI alone, that they were."""
+    unseen = Q(customer_seen_at__isnull=True)
+    old = Q(customer_seen_at__lt=round.now - timedelta(seconds=_step()))
+    followed = Q(unseen | old, status__in=FOLLOWED, customer_gone_at__isnull=True)
+    here = ChatSession.objects.filter(
+        followed | Q(unseen, status=Status.BOT_ACTIVE), name__in=presence.here()
+    )
     pks = list(here.order_by("pk").values_list("pk", flat=True)[:RENEWED_AT_ONCE])
     if not pks:
         return
