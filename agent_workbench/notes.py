@@ -23,8 +23,9 @@ CHARACTERS = 4000
 SHOWN = 50
 # Of one note; what else looks like one is text.
 MENTIONS_MOST = 20
-# What Django allows in a username, and none that is part of an address.
-_MENTION = re.compile(r"(?<![\w.+@-])@([\w.+@-]{1,150})")
+# What Django allows in a username, and none that is part of an address. Where words are not
+# parted by spaces, text that is none of the username may follow it at once.
+_MENTION = re.compile(r"(?<![A-Za-z0-9_.+@-])@(([A-Za-z0-9_.+@-]*)[\w.+@-]*)")
 # What may end a username, and ends a sentence more often.
 _TRAILING = ".+@-_"
 
@@ -132,23 +133,26 @@ def as_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
 def mentioned(notes: Iterable[Note]) -> dict[int, list[Agent]]:
     """By the note's key, the active agents whose usernames stand in it after an @."""
     named = {note.pk: _names(note.content) for note in notes}
-    wanted = {name for names in named.values() for pair in names for name in pair}
+    wanted = {name for names in named.values() for may in names for name in may}
     if not wanted:
         return {key: [] for key in named}
     agents = Agent.objects.active().filter(user__username__in=wanted).select_related("user")
     known = {agent.username: agent for agent in agents}
     found = {}
     for key, names in named.items():
-        each = (known.get(full) or known.get(short) for full, short in names)
+        each = (next((known[name] for name in may if name in known), None) for may in names)
         unique = {agent.pk: agent for agent in each if agent is not None}
         found[key] = list(unique.values())
     return found
 
 
-def _names(content: str) -> list[tuple[str, str]]:
-    """What may be usernames: as they stand, and without what ends a sentence."""
-    names = dict.fromkeys(match[1] for match in _MENTION.finditer(content))
-    return [(name, name.rstrip(_TRAILING)) for name in names][:MENTIONS_MOST]
+def _names(content: str) -> list[tuple[str, str, str, str]]:
+    """What may be usernames, the first known one counts: as they stand, and without what
+    follows them."""
+    names = dict.fromkeys(match.groups() for match in _MENTION.finditer(content))
+    return [
+        (name, name.rstrip(_TRAILING), plain, plain.rstrip(_TRAILING)) for name, plain in names
+    ][:MENTIONS_MOST]
 
 
 def _locked(session_name: str, note_id: int, by: Agent) -> Note:
