@@ -12,6 +12,7 @@ from ninja import Path, Query, Router, Status
 
 from agent_workbench import (
     access,
+    agents,
     api_assignment,
     api_audit,
     api_transfers,
@@ -71,7 +72,7 @@ def login(request: HttpRequest, body: Login) -> dict[str, Any]:
     with transaction.atomic():
         pair = tokens.issue(agent)
         audit.note(audit.LOGIN, agent.person, via="api")
-    return {**pair, "agent": agent_json(presence.arrive(agent))}
+    return {**pair, "agent": agents.as_json(presence.arrive(agent))}
 
 
 @router.post(
@@ -83,7 +84,7 @@ def login(request: HttpRequest, body: Login) -> dict[str, Any]:
 def refresh(request: HttpRequest, body: Refresh) -> dict[str, Any]:
     """A new pair of tokens for a refresh token, which is then void."""
     agent, pair = tokens.refresh(body.refresh_token)
-    return {**pair, "agent": agent_json(agent)}
+    return {**pair, "agent": agents.as_json(agent)}
 
 
 @router.post("/agent/logout", response={204: None, **REFUSALS})
@@ -100,7 +101,7 @@ def logout(request: HttpRequest) -> Status[None]:
 
 @router.get("/agent/profile", response={200: AgentOut, **REFUSALS})
 def profile(request: HttpRequest) -> dict[str, Any]:
-    return agent_json(caller(request))
+    return agents.as_json(caller(request))
 
 
 @router.get("/agent/status", response={200: StatusOut, **REFUSALS})
@@ -283,17 +284,6 @@ def reopen(request: HttpRequest, session_name: SessionName) -> dict[str, Any]:
     with transaction.atomic():
         handoff.reopen(session_name, caller(request).person)
         return _state(request, session_name)
-
-
-def agent_json(agent: Agent) -> dict[str, Any]:
-    return {
-        "id": agent.user_id,
-        "name": agent.display_name,
-        "username": agent.username,
-        "role": agent.role,
-        "status": agent.status,
-        "max_sessions": agent.max_sessions,
-    }
 
 
 def _followed(request: HttpRequest, session_name: str) -> ChatSession:

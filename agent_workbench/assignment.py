@@ -7,10 +7,17 @@ neither two processes nor many threads can exceed a limit together.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from agent_workbench import access, notices
+from agent_workbench import access, notices, presence
 from agent_workbench.exceptions import (
     AgentNotFound,
     AgentUnavailable,
@@ -18,12 +25,49 @@ from agent_workbench.exceptions import (
     NotAnAgent,
     NotPermitted,
 )
-from agent_workbench.models import Agent, Notice
-from agent_workbench.presence import ON_DUTY, absence
+from agent_workbench.models import Agent, AgentQuerySet, Notice, PresenceStatus
 from ai_chatbot import events
-from ai_chatbot.conversation import handoff
+from ai_chatbot.conversation import handoff, hours
 from ai_chatbot.conversation.people import Person
-from ai_chatbot.models import ChatSession, Priority, Reason, Status
+from ai_chatbot.models import (
+    ChatSession,
+    HandoffRecord,
+    Outcome,
+    Priority,
+    Reason,
+    Status,
+)
+from sse import outages
+
+logger = logging.getLogger(__name__)
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _turn(agent: Agent) -> tuple[Any, ...]:
+    """Who was given a conversation longest ago is next."""
+    return (agent.assigned_at or NEVER, agent.pk)
+
+
+# ASSIGNMENT: in which order agents get those who wait. None: agents take them themselves.
+WAYS: dict[str, Callable[[Agent], tuple[Any, ...]] | None] = {
+    "off": None,
+    "round_robin": _turn,
+    "least_busy": lambda agent: (agent.live, *_turn(agent)),
+}
+
+# In one round of `drain`, each in a transaction of its own; what is left is for the next.
+GIVEN_AT_ONCE = 20
+# Of the line, by a round. Further behind is looked at when those in front are gone.
+LOOKED_AT = 5000
+# Others have raced us to an agent so often: the session waits for the next round.
+TRIES = 3
+REMEMBERED = 1000
+# An agent from whom a conversation was taken does not get it back for so long, if others can.
+SPARED = timedelta(minutes=1)
+
+
+# --- By hand ----------------------------------------------------------------------------
 
 
 def check_room(agent: Agent, session: ChatSession) -> Agent:
@@ -36,15 +80,9 @@ def check_room(agent: Agent, session: ChatSession) -> Agent:
     locked = _lock(agent)
     if session.status == Status.MANUAL_LIVE and session.agent_id == agent.user_id:
         return locked
-    live = live_of(locked)
-    if live >= locked.max_sessions:
-        raise AtCapacity(max_sessions=locked.max_sessions, sessions=live)
+    if locked.live >= locked.max_sessions:
+        raise AtCapacity(max_sessions=locked.max_sessions, sessions=locked.live)
     return locked
-
-
-def live_of(agent: Agent) -> int:
-    """How many live conversations the agent has: of any number, none is taken away."""
-    return ChatSession.objects.filter(agent=agent.user_id, status=Status.MANUAL_LIVE).count()
 
 
 @transaction.atomic
@@ -83,10 +121,9 @@ def assign(session_name: str, agent_id: int, by: Agent) -> ChatSession:
         raise AgentUnavailable(why="inactive") from None
     except AtCapacity as full:
         raise AgentUnavailable(why="full", **full.details) from None
-    if agent.status not in ON_DUTY:
-        raise AgentUnavailable(why=agent.status)
-    if agent.seen_at is None or agent.seen_at <= timezone.now() - absence():
-        raise AgentUnavailable(why="offline")
+    if not presence.on_duty().filter(pk=agent.pk).exists():
+        on_break = agent.status == PresenceStatus.BREAK
+        raise AgentUnavailable(why="break" if on_break else "offline")
     return _give(session, agent, Reason.ASSIGNED, by=by.person, force=True)
 
 
@@ -108,6 +145,194 @@ def prioritise(session_name: str, agent: Agent, priority: Priority) -> ChatSessi
     session = handoff.lock(session_name)
     access.check_may_follow(agent, session)
     return handoff.prioritise_locked(session, priority)
+
+
+# --- By itself --------------------------------------------------------------------------
+
+
+def drain() -> int:
+    """Give those who wait to agents who are online and have room; how many were given.
+
+    In the line's order; whom nobody fits blocks nobody behind. One round, of at most
+    GIVEN_AT_ONCE. Rounds may run at the same time: they give no session twice and exceed no
+    limit together, but each follows the line by itself.
+    """
+    way = WAYS[settings.ASSIGNMENT]
+    if way is None or not (free := _Free(way)) or not hours.is_open():
+        return 0
+    line = ChatSession.objects.pending().values_list(
+        "pk", "language", "skills", "former_agent_id", named=True
+    )
+    taken = _lately_taken()
+    given = 0
+    for waiting in line[:LOOKED_AT]:
+        try:
+            given += _serve(waiting, free, taken.get(waiting.pk, {}))
+        except Exception as error:
+            if outages.kind(error):
+                raise
+            _note_failure(waiting.pk)
+        if given >= GIVEN_AT_ONCE or not free:
+            break
+    return given
+
+
+# Those that could not be given, and of which it has been said.
+_failed: set[int] = set()
+
+
+def _note_failure(pk: int) -> None:
+    """The others do not wait for it, and agents can take it by hand."""
+    if pk in _failed:
+        return
+    if len(_failed) >= REMEMBERED:
+        _failed.clear()
+    _failed.add(pk)
+    logger.exception("session #%s cannot be assigned", pk)
+
+
+# From whom a session was lately taken, by the user's id, and how.
+Taken = dict[int | None, str]
+
+
+def _serve(waiting: Any, free: _Free, taken: Taken) -> bool:
+    for _ in range(TRIES):
+        agent = free.best(waiting, taken)
+        if agent is None:
+            return False
+        try:
+            given_at = _assign_waiting(waiting.pk, agent)
+        except _Moved:
+            free.read()
+            continue
+        except _Held:
+            break
+        if given_at is not None:
+            free.note(agent, given_at)
+        return given_at is not None
+    # None behind it gets its place: the next round tries again.
+    if (agent := free.best(waiting, taken)) is not None:
+        free.keep(agent)
+    return False
+
+
+class _Moved(Exception):
+    """The agent is not any more as when it was chosen."""
+
+
+class _Held(Exception):
+    """Somebody is at the session right now."""
+
+
+class _Free:
+    """The agents who may be given a conversation, as they were when they were read."""
+
+    def __init__(self, way: Callable[[Agent], tuple[Any, ...]]) -> None:
+        self._way = way
+        self._kept: Counter[int] = Counter()
+        self.read()
+
+    def read(self) -> None:
+        self._agents = list(_candidates())
+        # By what a session asks for: a long line asks for few different things.
+        self._fitting: dict[tuple[str, frozenset[str]], list[Agent]] = {}
+
+    def __bool__(self) -> bool:
+        return any(map(self._has_room, self._agents))
+
+    def _has_room(self, agent: Agent) -> bool:
+        return agent.live + self._kept[agent.pk] < agent.max_sessions
+
+    def best(self, waiting: Any, taken: Taken) -> Agent | None:
+        need = _need(waiting)
+        if need not in self._fitting:
+            self._fitting[need] = [agent for agent in self._agents if _fits(agent, need)]
+
+        def rank(agent: Agent) -> tuple[Any, ...]:
+            former = agent.user_id == waiting.former_agent_id
+            return (agent.user_id in taken, not former, *self._way(agent))
+
+        able = (
+            agent
+            for agent in self._fitting[need]
+            # Who has put it back, or from whom it was put back, is not sent it again at once.
+            if self._has_room(agent) and taken.get(agent.user_id) != Outcome.REQUEUED
+        )
+        return min(able, key=rank, default=None)
+
+    def note(self, agent: Agent, given_at: datetime) -> None:
+        agent.live += 1
+        agent.assigned_at = given_at
+
+    def keep(self, agent: Agent) -> None:
+        """For a session that cannot be given now: a place is left, for this round."""
+        self._kept[agent.pk] += 1
+
+
+def _candidates() -> AgentQuerySet:
+    """Online, and there: who is busy goes on, and gets nothing new by itself."""
+    return presence.on_duty().filter(status=PresenceStatus.ONLINE).with_room()
+
+
+def _need(session: Any) -> tuple[str, frozenset[str]]:
+    return _base(session.language), frozenset(skill.casefold() for skill in session.skills)
+
+
+def _fits(agent: Agent, need: tuple[str, frozenset[str]]) -> bool:
+    """Whether the agent speaks the language (who names none speaks all) and has the skills."""
+    language, skills = need
+    spoken = {_base(code) for code in agent.languages}
+    return (not spoken or not language or language in spoken) and skills <= {
+        skill.casefold() for skill in agent.skills
+    }
+
+
+def _base(code: str) -> str:
+    """Whoever speaks en-GB understands en-US, whoever reads zh-Hans can help in zh."""
+    return code.replace("_", "-").partition("-")[0].casefold()
+
+
+def _lately_taken() -> dict[int, Taken]:
+    """By waiting session: what was taken within SPARED."""
+    found: dict[int, Taken] = {}
+    records = HandoffRecord.objects.filter(
+        ended_at__gt=timezone.now() - SPARED,
+        outcome__in=[Outcome.AGENT_LOST, Outcome.AGENT_SILENT, Outcome.REQUEUED],
+        session__status=Status.PENDING_MANUAL,
+    )
+    for session, agent, outcome in records.values_list("session_id", "agent_id", "outcome"):
+        found.setdefault(session, {})[agent] = outcome
+    return found
+
+
+@transaction.atomic
+def _assign_waiting(pk: int, chosen: Agent) -> datetime | None:
+    """When it was given; None: the session does not wait any more.
+
+    Raises _Moved: another agent may have become the better choice; _Held.
+    """
+    # Whoever has it locked may have it for long, and the others in line would wait as well.
+    waiting = ChatSession.objects.filter(pk=pk, status=Status.PENDING_MANUAL)
+    session = waiting.select_for_update(skip_locked=True).first()
+    if session is None:
+        if waiting.exists():
+            raise _Held
+        return None
+    try:
+        _lock(chosen)
+    except NotAnAgent:
+        raise _Moved from None
+    agent = _candidates().select_related("user").filter(pk=chosen.pk).first()
+    if (
+        agent is None
+        or (agent.live, agent.assigned_at) != (chosen.live, chosen.assigned_at)
+        or not _fits(agent, _need(session))
+    ):
+        raise _Moved
+    return _give(session, agent, Reason.ASSIGNED, by=None, force=False).taken_at
+
+
+# --- What they share --------------------------------------------------------------------
 
 
 def check_supervises(agent: Agent) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -28,9 +30,25 @@ class PresenceStatus(models.TextChoices):
     OFFLINE = "offline", _("Offline")
 
 
+def _live() -> Coalesce:
+    """How many live conversations an agent of a query has."""
+    live = ChatSession.objects.filter(agent=OuterRef("user"), status=Status.MANUAL_LIVE)
+    # Not of those it has closed, which name it too: the index on both is what is read.
+    counted = live.order_by().values("agent").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)
+
+
 class AgentQuerySet(models.QuerySet["Agent"]):
     def active(self) -> AgentQuerySet:
         return self.filter(user__is_active=True)
+
+    def with_live(self) -> AgentQuerySet:
+        """Each with what `Agent.live` would count one by one."""
+        return self.annotate(live_count=_live())
+
+    def with_room(self) -> AgentQuerySet:
+        """Those who may have one more conversation, as `with_live`."""
+        return self.annotate(live_count=_live()).filter(live_count__lt=F("max_sessions"))
 
     def update(self, **fields: Any) -> int:
         """Not of roles: what comes and goes with a role hangs on `Agent.save`."""
@@ -112,6 +130,16 @@ class Agent(models.Model):
             name=self.display_name,
             supervises=self.supervises,
         )
+
+    @cached_property
+    def live(self) -> int:
+        """How many live conversations the agent has: when it was read by `with_live`, else when
+        this is first asked. Any number stays, whatever the limit becomes."""
+        known: int | None = vars(self).get("live_count")
+        if known is not None:
+            return known
+        mine = ChatSession.objects.filter(agent=self.user_id, status=Status.MANUAL_LIVE)
+        return mine.count()
 
     @property
     def supervises(self) -> bool:

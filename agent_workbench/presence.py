@@ -6,13 +6,11 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Q
 from django.utils import timezone
 
 from agent_workbench.models import Agent, AgentQuerySet, PresenceStatus
 from ai_chatbot import events
 from ai_chatbot.conversation.rounds import WATCH
-from ai_chatbot.models import Status
 from sse import enqueue_sse_message_sync, leases, processes
 
 # Presence is renewed so many times before it would end; in between it need not be.
@@ -65,15 +63,12 @@ def capacity() -> tuple[int, int]:
     Where nothing is assigned, agents take as many as suits them, of which their limit says
     little: each counts for those in hand, or for one. Who is busy takes none.
     """
-    in_hand = Q(user__chat_sessions__status=Status.MANUAL_LIVE)
-    live = Count("user__chat_sessions", filter=in_hand)
-    online = on_duty().filter(status=PresenceStatus.ONLINE).annotate(live=live)
-    by_hand = getattr(settings, "ASSIGNMENT", "off") == "off"
+    by_hand = settings.ASSIGNMENT == "off"
     slots = free = 0
-    for most, has in online.values_list("max_sessions", "live"):
-        would_have = max(1 if by_hand else most, has)
+    for agent in on_duty().filter(status=PresenceStatus.ONLINE).with_live():
+        would_have = max(1 if by_hand else agent.max_sessions, agent.live)
         slots += would_have
-        free += would_have - has
+        free += would_have - agent.live
     return slots, free
 
 

@@ -46,7 +46,15 @@ class AgentOut(Schema):
     username: str
     role: Literal["agent", "supervisor", "admin"]
     status: AgentStatus
+    sessions: int
     max_sessions: int
+    languages: list[str]
+    skills: list[str]
+
+
+class AgentPage(Schema):
+    items: list[AgentOut]
+    next: str | None
 
 
 class LoggedIn(Schema):

@@ -247,7 +247,7 @@ def _available(agent: Agent) -> Agent:
         raise AgentUnavailable(why=agent.status)
     if agent.seen_at is None or agent.seen_at <= timezone.now() - presence.absence():
         raise AgentUnavailable(why="offline")
-    live = assignment.live_of(agent)
+    live = agent.live
     if live >= agent.max_sessions:
         raise AgentUnavailable(why="full", max_sessions=agent.max_sessions, sessions=live)
     return agent

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import Error
 from django.db.models import Exists, OuterRef, Q
 
-from agent_workbench import announcements, notices, presence, transfers
+from agent_workbench import announcements, assignment, notices, presence, transfers
 from agent_workbench.models import Agent, AgentQuerySet, Notice, Role
 from ai_chatbot import events
 from ai_chatbot.conversation import absences, availability, duty, handoff, idle
@@ -190,6 +190,13 @@ def _notice(session: ChatSession, noticed: int, agents: list[Agent], kind: Notic
         )
 
 
+# --- Who waits, and could be served -----------------------------------------------------
+
+
+def _assign(round: Round) -> None:
+    round.more |= assignment.drain() >= assignment.GIVEN_AT_ONCE
+
+
 PARTS: dict[str, Callable[[Round], None]] = {
     "agents' presence": _note_agents,
     "lost agents": _requeue_of_the_lost,
@@ -197,5 +204,6 @@ PARTS: dict[str, Callable[[Round], None]] = {
     "customers' presence": absences.follow,
     "who is on duty": duty.follow,
     "transfers": lambda round: transfers.expire(),
+    "assignment": _assign,
     "idle conversations": idle.follow,
 }

@@ -135,6 +135,18 @@ def transfers(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def ways_of_assignment(**_: Any) -> list[CheckMessage]:
+    if settings.ASSIGNMENT in settings.ASSIGNMENTS:
+        return []
+    return [
+        Error(
+            f"ASSIGNMENT is {settings.ASSIGNMENT!r}, which is no way to assign conversations.",
+            hint=f"Set it to one of: {', '.join(settings.ASSIGNMENTS)}.",
+            id="config.E016",
+        )
+    ]
+
+
 def database(**_: Any) -> list[CheckMessage]:
     if connection.vendor in ("sqlite", "postgresql"):
         return []
@@ -363,6 +375,7 @@ ALL = (
     agent_absence,
     watch,
     transfers,
+    ways_of_assignment,
     database,
     database_threads,
     database_deadline,

@@ -267,6 +267,9 @@ OPENING_HOURS = env.str("OPENING_HOURS", default="")
 AGENT_ABSENCE_SECONDS = env.float("AGENT_ABSENCE_SECONDS", default=60.0)
 # An agent who is asked to take over a conversation has so long to answer.
 TRANSFER_SECONDS = env.float("TRANSFER_SECONDS", default=60.0)
+# How customers in line are given to agents: off (agents take them), round_robin, least_busy.
+ASSIGNMENTS = ("off", "round_robin", "least_busy")
+ASSIGNMENT = env.str("ASSIGNMENT", default="off")
 
 # An agent who lets a customer wait for so long is told, then supervisors are, then the
 # conversation goes back to the queue. 0: never.

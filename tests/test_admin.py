@@ -327,9 +327,44 @@ def test_agents_role_is_edited_and_their_presence_is_not(
     alice.refresh_from_db()
     assert (alice.display_name, alice.role, alice.max_sessions) == ("Alice A.", "admin", 7)
     assert alice.status == "online"
+    assert (alice.languages, alice.skills) == ([], [])
     refused = site.post(address("change", type(alice), alice.pk), form | {"max_sessions": "0"})
     assert refused.status_code == 200
     assert refused.context["errors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "stored"),
+    [
+        ("languages", " EN, zh-Hans;en，de ", ["en", "zh-hans", "de"]),
+        ("languages", "", []),
+        ("languages", "english", None),
+        ("languages", '["en"]', None),
+        ("languages", ", ".join(f"en-{n:03}" for n in range(51)), None),
+        ("skills", "Billing, VIP-care\nreturns", ["billing", "vip-care", "returns"]),
+        ("skills", "退货、发票", ["退货", "发票"]),
+        ("skills", "a/b", None),
+        ("skills", "x" * 51, None),
+    ],
+)
+def test_languages_and_skills_are_written_with_commas(
+    site: Client, data: dict[str, str], name: str, written: str, stored: list[str] | None
+) -> None:
+    alice = get_user_model().objects.get(username="alice").agent_profile
+    path = address("change", type(alice), alice.pk)
+    form = {"display_name": "Alice", "role": "agent", "max_sessions": "5", name: written}
+    answer = site.post(path, form)
+    alice.refresh_from_db()
+    if stored is None:
+        assert list(answer.context["adminform"].form.errors) == [name]
+        assert getattr(alice, name) == []
+        return
+    assert answer.status_code == 302
+    assert getattr(alice, name) == stored
+    shown = site.get(path).context["adminform"].form[name].value()
+    assert site.post(path, form | {name: shown}).status_code == 302
+    alice.refresh_from_db()
+    assert getattr(alice, name) == stored
 
 
 # --- On a real server -------------------------------------------------------------------

@@ -1,18 +1,24 @@
 """Who gets which conversation: within what each agent may have, by hand and by itself."""
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from datetime import timedelta
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
+from django.utils import timezone
+from pytest_django import Settings
 
-from agent_workbench import assignment
+from agent_workbench import agents, assignment, watch
 from agent_workbench.exceptions import AtCapacity
 from agent_workbench.models import Agent, Notice
 from ai_chatbot import events
-from ai_chatbot.conversation import handoff
-from ai_chatbot.models import ChatSession, HandoffRecord, Reason
+from ai_chatbot.conversation import handoff, states
+from ai_chatbot.conversation import waiting as line
+from ai_chatbot.conversation.timetable import DAYS
+from ai_chatbot.exceptions import AlreadyTaken
+from ai_chatbot.models import AuditEntry, ChatSession, HandoffRecord, Priority, Reason
 from sse.targets import CONTROL
 from tests.in_process import Colleague, error_of, events_of, make_agent, make_session
 
@@ -136,7 +142,7 @@ def test_twenty_threads_do_not_exceed_an_agents_limit() -> None:
     taken = [result for result in results if isinstance(result, ChatSession)]
     assert (len(taken), len(refused)) == (3, 17)
     assert {refusal.details["sessions"] for refusal in refused} == {3}
-    assert assignment.live_of(agent) == 3
+    assert agent.live == 3
 
 
 # --- By force ---------------------------------------------------------------------------
@@ -333,3 +339,562 @@ def test_only_what_an_agent_has_is_put_back(alice: Colleague, closed: bool) -> N
     if closed:
         handoff.close(name, None, reason=Reason.CLOSED_BY_CUSTOMER)
     error_of(alice.post(f"/sessions/{name}/requeue"), 409, "NOT_LIVE")
+
+
+def test_waiting_and_closed_sessions_have_the_priority_they_may_have(
+    alice: Colleague, bob: Colleague
+) -> None:
+    name = waiting()
+    put = {"priority": "urgent"}
+    answer = bob.put(f"/sessions/{name}/priority", put)
+    assert answer.status_code == 200, answer.content
+    shown = events_of(events.AGENTS, "queue_update")[-1]["payload"]
+    assert (shown["change"], shown["session"]["priority"]) == ("updated", "urgent")
+    # Once more is nothing.
+    told = len(events_of(events.AGENTS))
+    bob.put(f"/sessions/{name}/priority", put)
+    assert len(events_of(events.AGENTS)) == told
+
+    own = live_with(alice)
+    error_of(bob.put(f"/sessions/{own}/priority", put), 403, "NOT_ASSIGNED")
+    assert alice.put(f"/sessions/{own}/priority", put).status_code == 200
+    assert ChatSession.objects.get(name=own).priority == Priority.URGENT
+    for priority in ("highest", "", None, 4, "URGENT"):
+        answer = alice.put(f"/sessions/{own}/priority", {"priority": priority})
+        error_of(answer, 422, "VALIDATION_ERROR")
+    handoff.close(own, None, reason=Reason.CLOSED_BY_CUSTOMER)
+    error_of(alice.put(f"/sessions/{own}/priority", put), 409, "SESSION_CLOSED")
+
+
+def test_priority_moves_places_and_the_customers_are_told(alice: Colleague) -> None:
+    first, second = waiting(), waiting()
+    line.announce_places()
+    alice.put(f"/sessions/{second}/priority", {"priority": "high"})
+    line.announce_places()
+    places = [
+        [event["payload"]["position"] for event in events_of(name, "queue_position")]
+        for name in (first, second)
+    ]
+    assert places == [[1, 2], [2, 1]]
+    # The customer learns nothing of why.
+    assert "high" not in str(events_of(second)) + str(events_of(first))
+
+
+# --- The line ---------------------------------------------------------------------------
+
+
+def test_queue_says_why_each_stands_where_it_does(alice: Colleague) -> None:
+    fields = [
+        ({"priority": Priority.URGENT}, ["urgent"]),
+        ({"priority": Priority.HIGH, "ahead": True, "vip": True}, ["high", "ahead", "vip"]),
+        ({"priority": Priority.HIGH}, ["high"]),
+        ({"ahead": True}, ["ahead"]),
+        ({"vip": True}, ["vip"]),
+        ({}, []),
+        ({}, []),
+        ({"priority": Priority.LOW, "vip": True}, ["low", "vip"]),
+    ]
+    names = [waiting(**each) for each, _ in reversed(fields)][::-1]
+    # Of the two with nothing to tell them apart, who asked first is first.
+    names[5], names[6] = names[6], names[5]
+
+    rows, cursor = [], None
+    while True:
+        query = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = alice.get("/sessions/queue", **query).json()
+        rows += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+        assert len(page["items"]) == 3
+    assert [row["session_name"] for row in rows] == names
+    assert [row["why"] for row in rows] == [why for _, why in fields]
+    places = [states.state(name)["queue"]["position"] for name in names]
+    assert places == list(range(1, 9))
+
+
+def test_what_was_taken_back_stands_ahead_and_says_so(alice: Colleague) -> None:
+    earlier = waiting()
+    name = live_with(alice)
+    alice.post(f"/sessions/{name}/requeue")
+    rows = alice.get("/sessions/queue").json()["items"]
+    assert [(row["session_name"], row["why"]) for row in rows] == [
+        (name, ["ahead"]),
+        (earlier, []),
+    ]
+
+
+# --- Who could have it ------------------------------------------------------------------
+
+
+def test_agents_are_listed_with_how_they_are(
+    alice: Colleague, bob: Colleague, sue: Colleague
+) -> None:
+    live_with(alice)
+    gone = live_with(alice)
+    handoff.close(gone, alice.agent.person, reason=Reason.CLOSED_BY_AGENT)
+    Agent.objects.filter(pk=alice.agent.pk).update(languages=["en"], skills=["billing"])
+    former = make_agent("former")
+    former.user.is_active = False
+    former.user.save()
+
+    body = alice.get("/agents").json()
+    assert body["next"] is None
+    assert [agent["username"] for agent in body["items"]] == ["alice", "bob", "sue"]
+    assert body["items"][0] == {
+        "id": alice.agent.user_id,
+        "name": "Alice",
+        "username": "alice",
+        "role": "agent",
+        "status": "online",
+        "sessions": 1,
+        "max_sessions": 5,
+        "languages": ["en"],
+        "skills": ["billing"],
+    }
+    assert alice.get("/agent/profile").json() == body["items"][0]
+    assert body["items"][2]["status"] == "break"
+
+
+@pytest.mark.parametrize("path", ["/agents", "/agents/available"])
+def test_agents_come_page_by_page_in_one_query(
+    alice: Colleague, path: str, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(6):
+        make_agent(f"agent{number}")
+    found, cursor = [], None
+    for _ in range(3):
+        query = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = alice.get(path, **query).json()
+        found += [agent["username"] for agent in page["items"]]
+        cursor = page["next"]
+    assert cursor is None
+    assert found == ["alice", *(f"agent{number}" for number in range(6))]
+    # One of them is about the watch.
+    with django_assert_max_num_queries(2):
+        listed = agents.everyone() if path == "/agents" else agents.available()
+        [agents.as_json(agent) for agent in listed.select_related("user")]
+
+
+def test_available_is_who_may_be_given_a_conversation(alice: Colleague, sue: Colleague) -> None:
+    limit(alice, 1)
+    make_agent("busy", status="busy")
+    make_agent("offline", status="offline")
+    make_agent("resting", status="break")
+    Agent.objects.filter(pk=make_agent("lost").pk).update(seen_at=None)
+
+    def available() -> list[str]:
+        return [agent["username"] for agent in sue.get("/agents/available").json()["items"]]
+
+    assert available() == ["alice", "busy"]
+    live_with(alice)
+    assert available() == ["busy"]
+
+
+# --- By itself --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["round_robin", "least_busy"])
+def way(request: pytest.FixtureRequest, settings: Settings) -> str:
+    settings.ASSIGNMENT = request.param
+    return request.param
+
+
+@pytest.fixture
+def round_robin(settings: Settings) -> None:
+    settings.ASSIGNMENT = "round_robin"
+
+
+@pytest.fixture
+def least_busy(settings: Settings) -> None:
+    settings.ASSIGNMENT = "least_busy"
+
+
+def become(agent: Colleague, **fields: Any) -> None:
+    Agent.objects.filter(pk=agent.agent.pk).update(**fields)
+
+
+def owners(*names: str) -> list[str]:
+    """Who has them, by the name that customers see; nobody is ""."""
+    found = dict(ChatSession.objects.values_list("name", "agent_name"))
+    return [found[name] for name in names]
+
+
+def drained() -> int:
+    """What rounds gave until one had nothing to give."""
+    given = 0
+    while more := assignment.drain():
+        given += more
+    return given
+
+
+def test_nobody_is_assigned_unless_it_is_switched_on(alice: Colleague) -> None:
+    name = waiting()
+    assert assignment.drain() == 0
+    assert status_of(name) == "pending_manual"
+
+
+def test_who_waits_is_given_to_who_is_there(alice: Colleague, way: str) -> None:
+    name = waiting()
+    assert assignment.drain() == 1
+    assert owners(name) == ["Alice"]
+    change = events_of(name, "status_change")[-1]["payload"]
+    assert (change["status"], change["reason"]) == ("manual_live", "assigned")
+    assert change["agent"] == alice.person
+    (told,) = events_of(events.agent_target(alice.agent.user_id), "session_assigned")
+    assert told["payload"]["session"]["session_name"] == name
+    revoked = events_of(CONTROL, "revoke")[-1]["payload"]
+    assert revoked == {"subject": f"follow:{name}", "unless": f"agent:{alice.agent.pk}"}
+    entry = AuditEntry.objects.get(action="assign")
+    assert (entry.actor_id, entry.details["agent"]) == (None, alice.agent.user_id)
+    assert not Notice.objects.exists()
+    assert assignment.drain() == 0
+
+
+def test_line_is_drained_in_its_order(alice: Colleague, way: str) -> None:
+    last, third, second, first = (
+        waiting(priority=Priority.LOW),
+        waiting(),
+        waiting(vip=True),
+        waiting(priority=Priority.HIGH),
+    )
+    limit(alice, 1)
+    for name in (first, second, third, last):
+        assert assignment.drain() == 1
+        assert owners(name) == ["Alice"]
+        alice.post(f"/sessions/{name}/close")
+
+
+def test_limits_are_kept_and_the_rest_waits(alice: Colleague, bob: Colleague, way: str) -> None:
+    limit(alice, 2)
+    limit(bob, 1)
+    names = [waiting() for _ in range(5)]
+    assert assignment.drain() == 3
+    assert sorted(owners(*names[:3])) == ["Alice", "Alice", "Bob"]
+    assert owners(*names[3:]) == ["", ""]
+    assert assignment.drain() == 0
+
+
+def test_round_robin_goes_round(alice: Colleague, bob: Colleague, round_robin: None) -> None:
+    carol = Colleague(make_agent("carol"))
+    names = [waiting() for _ in range(6)]
+    assert assignment.drain() == 6
+    assert owners(*names) == ["Alice", "Bob", "Carol"] * 2
+    # Whose turn it is is stored, and not how many they have.
+    for name in (names[0], names[3]):
+        handoff.close(name, None, reason=Reason.CLOSED_BY_CUSTOMER)
+    become(carol, status="break")
+    names = [waiting() for _ in range(3)]
+    assert assignment.drain() == 3
+    assert owners(*names) == ["Alice", "Bob", "Alice"]
+
+
+def test_least_busy_has_the_fewest(alice: Colleague, bob: Colleague, least_busy: None) -> None:
+    for _ in range(2):
+        live_with(alice)
+    names = [waiting() for _ in range(4)]
+    assert assignment.drain() == 4
+    assert owners(*names[:2]) == ["Bob", "Bob"]
+    assert sorted(owners(*names[2:])) == ["Alice", "Bob"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "active"),
+    [
+        ({"status": "offline"}, True),
+        ({"status": "break"}, True),
+        ({"status": "busy"}, True),
+        ({"seen_at": None}, True),
+        ({"seen_at": timezone.now() - timedelta(minutes=10)}, True),
+        ({}, False),
+    ],
+    ids=["offline", "break", "busy", "unseen", "gone", "inactive"],
+)
+def test_who_cannot_come_is_given_nothing(
+    alice: Colleague, way: str, fields: Any, active: bool
+) -> None:
+    name = waiting()
+    become(alice, **fields)
+    alice.agent.user.is_active = active
+    alice.agent.user.save()
+    assert assignment.drain() == 0
+    assert owners(name) == [""]
+
+
+def test_nothing_is_assigned_outside_hours(
+    alice: Colleague, way: str, settings: Settings
+) -> None:
+    name = waiting()
+    settings.OPENING_HOURS = f"{DAYS[(timezone.now().weekday() + 3) % 7]} 09:00-10:00"
+    assert assignment.drain() == 0
+    assert owners(name) == [""]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "language", "fits"),
+    [
+        ([], "fr", True),
+        (["en"], "en", True),
+        (["en"], "fr", False),
+        (["de", "fr"], "fr", True),
+        (["en-gb"], "en", True),
+        (["en"], "en-us", True),
+        (["zh"], "zh-hans", True),
+        (["zh-hant"], "zh-Hans", True),
+        (["EN"], "en", True),
+        (["e"], "en", False),
+        (["en"], "", True),
+    ],
+)
+def test_agent_speaks_the_customers_language(
+    alice: Colleague, way: str, spoken: list[str], language: str, fits: bool
+) -> None:
+    become(alice, languages=spoken)
+    name = waiting(language=language)
+    assert assignment.drain() == fits
+    assert owners(name) == ["Alice" if fits else ""]
+
+
+@pytest.mark.parametrize(
+    ("has", "needed", "fits"),
+    [
+        ([], [], True),
+        (["billing"], [], True),
+        ([], ["billing"], False),
+        (["returns"], ["billing"], False),
+        (["billing", "vip"], ["billing"], True),
+        (["billing"], ["billing", "vip"], False),
+        (["Billing"], ["billing"], True),
+    ],
+)
+def test_agent_has_all_the_skills_that_are_needed(
+    alice: Colleague, way: str, has: list[str], needed: list[str], fits: bool
+) -> None:
+    become(alice, skills=has)
+    name = waiting(skills=needed)
+    assert assignment.drain() == fits
+    assert owners(name) == ["Alice" if fits else ""]
+
+
+def test_whom_nobody_fits_blocks_nobody(alice: Colleague, bob: Colleague, way: str) -> None:
+    become(alice, languages=["en"])
+    become(bob, languages=["de"], max_sessions=1)
+    french, *german = (waiting(language=language) for language in ("fr", "de", "de"))
+    names = [waiting() for _ in range(2)]
+    assert assignment.drain() == 3
+    assert owners(french, *german, *names) == ["", "Bob", "", "Alice", "Alice"]
+
+
+def test_the_agent_before_comes_first(alice: Colleague, bob: Colleague, way: str) -> None:
+    name = live_with(bob)
+    bob.post(f"/sessions/{name}/release")
+    live_with(bob)
+    handoff.escalate(name)
+    become(bob, assigned_at=timezone.now())
+    assert assignment.drain() == 1
+    assert owners(name) == ["Bob"]
+
+
+def test_the_agent_before_is_passed_over_when_full_or_away(
+    alice: Colleague, bob: Colleague, way: str
+) -> None:
+    names = [live_with(bob), live_with(bob)]
+    for name, fields in zip(names, ({"max_sessions": 1}, {"status": "break"}), strict=True):
+        bob.post(f"/sessions/{name}/release")
+        handoff.escalate(name)
+        become(bob, **fields)
+        assert assignment.drain() == 1
+        assert owners(name) == ["Alice"]
+
+
+@pytest.mark.parametrize("reason", [Reason.AGENT_LOST, Reason.AGENT_SILENT, Reason.REQUEUED])
+def test_what_was_just_taken_from_an_agent_goes_to_another(
+    alice: Colleague, bob: Colleague, way: str, reason: Reason
+) -> None:
+    name = live_with(bob)
+    live_with(alice)
+    become(alice, assigned_at=timezone.now())
+    take_from(name, reason)
+    assert assignment.drain() == 1
+    assert owners(name) == ["Alice"]
+
+
+def take_from(name: str, reason: Reason) -> None:
+    with transaction.atomic():
+        handoff.requeue_locked(handoff.lock(name), reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "back"),
+    [(Reason.AGENT_LOST, True), (Reason.AGENT_SILENT, True), (Reason.REQUEUED, False)],
+)
+def test_it_goes_back_where_nobody_else_can_unless_it_was_put_back_by_hand(
+    alice: Colleague, way: str, reason: Reason, back: bool
+) -> None:
+    name = live_with(alice)
+    take_from(name, reason)
+    assert assignment.drain() == back
+    HandoffRecord.objects.update(ended_at=timezone.now() - timedelta(seconds=61))
+    assert assignment.drain() == (not back)
+    assert owners(name) == ["Alice"]
+
+
+def test_after_a_minute_the_agent_before_comes_first_again(
+    alice: Colleague, bob: Colleague, way: str
+) -> None:
+    name = live_with(bob)
+    take_from(name, Reason.AGENT_LOST)
+    HandoffRecord.objects.update(ended_at=timezone.now() - timedelta(seconds=61))
+    assert assignment.drain() == 1
+    assert owners(name) == ["Bob"]
+
+
+@pytest.mark.parametrize(
+    "before", ["full", "offline", "language", "skill", "limit"], ids="by {}".format
+)
+def test_line_moves_when_what_held_it_up_is_gone(
+    alice: Colleague, sue: Colleague, way: str, before: str
+) -> None:
+    fields = {
+        "full": {"max_sessions": 1},
+        "offline": {"status": "offline"},
+        "language": {"languages": ["fr"]},
+        "skill": {"skills": []},
+        "limit": {"max_sessions": 1},
+    }[before]
+    other = live_with(alice)
+    name = waiting(skills=["billing"] if before == "skill" else [])
+    become(alice, **({"skills": ["billing"]} | fields))
+    assert assignment.drain() == 0
+    if before == "full":
+        alice.post(f"/sessions/{other}/close")
+    elif before == "offline":
+        alice.put("/agent/status", {"status": "online"})
+    else:
+        become(alice, max_sessions=5, languages=["en"], skills=["billing"])
+    assert assignment.drain() == 1
+    assert owners(name) == ["Alice"]
+
+
+def test_round_has_a_bound_and_the_next_goes_on(
+    alice: Colleague, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assignment, "GIVEN_AT_ONCE", 2)
+    names = [waiting() for _ in range(5)]
+    assert [assignment.drain() for _ in range(4)] == [2, 2, 1, 0]
+    assert set(owners(*names)) == {"Alice"}
+
+
+def test_session_that_cannot_be_given_blocks_nobody(
+    alice: Colleague,
+    way: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assignment, "_failed", set())
+    broken, name = waiting(skills=[7]), waiting()
+    assert assignment.drain() == 1
+    assert owners(broken, name) == ["", "Alice"]
+    assignment.drain()
+    assert caplog.text.count("cannot be assigned") == 1
+
+
+def test_watch_assigns(alice: Colleague, way: str) -> None:
+    name = waiting()
+    watch.look()
+    assert owners(name) == ["Alice"]
+
+
+def test_what_changes_between_the_choice_and_the_lock_counts(
+    alice: Colleague, bob: Colleague, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chosen agent goes on a break before the locks are held: somebody else gets it."""
+    give = assignment._assign_waiting
+
+    def too_late(pk: int, agent: Agent) -> Any:
+        monkeypatch.setattr(assignment, "_assign_waiting", give)
+        become(alice, status="break")
+        return give(pk, agent)
+
+    monkeypatch.setattr(assignment, "_assign_waiting", too_late)
+    name = waiting()
+    assert assignment.drain() == 1
+    assert owners(name) == ["Bob"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("drains", [2, 6])
+def test_drains_at_once_give_each_session_once_and_exceed_no_limit(
+    way: str, drains: int
+) -> None:
+    agents = [make_agent(f"agent{number}") for number in range(4)]
+    Agent.objects.update(max_sessions=3)
+    names = [waiting() for _ in range(20)]
+
+    given = at_once(*[drained] * drains)
+
+    assert all(isinstance(number, int) for number in given), given
+    drained()
+    assert [agent.live for agent in agents] == [3] * 4
+    assert sum(map(bool, owners(*names))) == 12
+    for name in names:
+        changes = [event["payload"] for event in events_of(name, "status_change")]
+        assert [change["reason"] for change in changes[1:]] in ([], ["assigned"])
+    told = [
+        event["payload"]["session"]["session_name"]
+        for agent in agents
+        for event in events_of(events.agent_target(agent.user_id), "session_assigned")
+    ]
+    assert sorted(told) == sorted(name for name in names if owners(name) != [""])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_drain_against_agents_who_help_themselves_exceeds_no_limit(way: str) -> None:
+    agents = [make_agent(f"agent{number}") for number in range(3)]
+    Agent.objects.update(max_sessions=2)
+    names = [waiting() for _ in range(9)]
+
+    results = at_once(
+        drained,
+        *(
+            lambda agent=agent, name=name: assignment.take_over(name, agent)
+            for agent, name in zip(agents * 3, names, strict=True)
+        ),
+    )
+
+    unexpected = [
+        result for result in results if not isinstance(result, int | ChatSession | AtCapacity)
+    ]
+    assert all(isinstance(result, AlreadyTaken) for result in unexpected), results
+    drained()
+    assert [agent.live for agent in agents] == [2] * 3
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.vendor("postgresql")
+def test_who_writes_while_being_given_is_not_passed_by_those_behind(way: str) -> None:
+    """A session that somebody has locked is left for the next round, and its place with it."""
+    agent = make_agent("alice")
+    Agent.objects.update(max_sessions=2)
+    first, second, third = (waiting() for _ in range(3))
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            handoff.lock(first)
+            locked.set()
+            assert done.wait(10)
+
+    def drain_meanwhile() -> int:
+        assert locked.wait(10)
+        try:
+            return assignment.drain()
+        finally:
+            done.set()
+
+    _, given = at_once(hold, drain_meanwhile)
+    assert given == 1
+    assert owners(first, second, third) == ["", "Alice", ""]
+    assert assignment.drain() == 1
+    assert owners(first, third) == ["Alice", ""]
+    assert agent.live == 2

@@ -52,6 +52,8 @@ def test_service_that_exists(settings: Settings, value: str) -> None:
         ("AGENT_ABSENCE_SECONDS", 10.0**9, "config.E009"),
         ("TRANSFER_SECONDS", 0.0, "config.E014"),
         ("TRANSFER_SECONDS", float("inf"), "config.E014"),
+        ("ASSIGNMENT", "", "config.E016"),
+        ("ASSIGNMENT", "on", "config.E016"),
         ("SSE_HEARTBEAT_SECONDS", 0.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", -1.0, "config.E004"),
         ("SSE_HEARTBEAT_SECONDS", float("nan"), "config.E004"),
@@ -94,6 +96,8 @@ def test_setting_that_cannot_work_is_named(
         ("AI_BACKEND", "scripted"),
         ("AI_BACKEND", "ai_chatbot.backends.scripted.ScriptedBackend"),
         ("OPENING_HOURS", "mon-fri 09:00-18:00; sat 22:00-06:00"),
+        ("ASSIGNMENT", "round_robin"),
+        ("ASSIGNMENT", "least_busy"),
         ("SSE_HEARTBEAT_SECONDS", 0.1),
     ],
 )

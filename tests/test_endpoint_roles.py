@@ -168,6 +168,8 @@ TABLE: dict[str, Row | str] = {
         "401 401 401 404 204 404 404", at=lambda w: {"notice_id": w.a_notice().pk}
     ),
     "GET /workbench-api/audit": "401 401 401 403 403 403 200",
+    "GET /workbench-api/agents": "401 401 401 200 200 200 200",
+    "GET /workbench-api/agents/available": "401 401 401 200 200 200 200",
     "GET /workbench-api/sessions": "401 401 401 200 200 200 200",
     "GET /workbench-api/sessions/queue": "401 401 401 200 200 200 200",
     "GET /workbench-api/sessions/{session_name}": "401 401 401 403 200 200 200",

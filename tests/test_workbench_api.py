@@ -85,7 +85,10 @@ def test_login_gives_tokens_and_makes_the_agent_available(carol: Agent) -> None:
         "username": "carol",
         "role": "agent",
         "status": "online",
+        "sessions": 0,
         "max_sessions": 3,
+        "languages": [],
+        "skills": [],
     }
     assert body["expires_in"] == 12 * 3600
     profile = Api("/workbench-api", body["token"]).get("/agent/profile")
@@ -769,6 +772,8 @@ CALLS = [
     ("GET", "/agent/status"),
     ("PUT", "/agent/status"),
     ("POST", "/agent/logout"),
+    ("GET", "/agents"),
+    ("GET", "/agents/available"),
     ("GET", "/sessions"),
     ("GET", "/sessions/queue"),
     ("GET", "/sessions/{}"),
