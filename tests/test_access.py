@@ -40,18 +40,21 @@ def service(module_services: Services) -> Service:
 
 @pytest.fixture(scope="module")
 def agents(service: Service) -> Iterator[dict[str, Agent]]:
-    """Logged in once, since checking a password takes its time: two agents, a supervisor."""
+    """Logged in once, since checking a password takes its time: two agents, a supervisor, and
+    an administrator."""
     service.database.manage(
         "shell",
         "-c",
         "from agent_workbench.accounts import create_agent\n"
         f"create_agent('chief', {PASSWORD!r}, role='admin')\n"
+        f"create_agent('boss', {PASSWORD!r}, role='supervisor')\n"
         f"create_agent('leaver', {PASSWORD!r})",
     )
     with Clients() as clients:
         yield {
             "alice": clients.agent(service, "alice"),
             "bob": clients.agent(service, "bob"),
+            "boss": clients.agent(service, "boss", PASSWORD),
             "chief": clients.agent(service, "chief", PASSWORD),
         }
 
@@ -70,6 +73,11 @@ def alice(agents: dict[str, Agent]) -> Iterator[Agent]:
 @pytest.fixture
 def bob(agents: dict[str, Agent]) -> Iterator[Agent]:
     yield from _for_one_test(agents["bob"])
+
+
+@pytest.fixture
+def boss(agents: dict[str, Agent]) -> Iterator[Agent]:
+    yield from _for_one_test(agents["boss"])
 
 
 @pytest.fixture
@@ -270,8 +278,8 @@ def test_agents_stream_takes_the_token_from_header_or_address(
         assert connected.payload["agent"] == {"id": alice.login["agent"]["id"], "name": "Alice"}
 
 
-def test_live_session_of_another_agent_is_closed_to_agents_and_open_to_administrators(
-    customer: Customer, alice: Agent, bob: Agent, chief: Agent, service: Service
+def test_live_session_is_closed_to_other_agents_and_open_to_who_supervises(
+    customer: Customer, alice: Agent, bob: Agent, boss: Agent, chief: Agent, service: Service
 ) -> None:
     alice.take_over(customer.session)
     for url in (
@@ -279,7 +287,7 @@ def test_live_session_of_another_agent_is_closed_to_agents_and_open_to_administr
         f"{service.workbench_url}/agent/events?watch={customer.session}",
     ):
         assert refused(url, bob.token, by="header") == (403, "NOT_ASSIGNED")
-    for agent in (alice, chief):
+    for agent in (alice, boss, chief):
         for stream in (
             agent.session_stream(customer.session),
             agent.stream(watch=customer.session),
@@ -306,12 +314,13 @@ def test_agents_own_stream_carries_no_messages_of_others_conversations(
 
 
 def test_onlookers_are_shut_out_by_a_takeover(
-    customer: Customer, alice: Agent, bob: Agent, chief: Agent, service: Service
+    customer: Customer, alice: Agent, bob: Agent, boss: Agent, chief: Agent
 ) -> None:
     onlookers = [bob.session_stream(customer.session), bob.stream(watch=customer.session)]
     staying = [
         alice.session_stream(customer.session),
         chief.session_stream(customer.session),
+        boss.session_stream(customer.session),
         bob.stream(),
     ]
     for stream in (*onlookers, *staying):
@@ -320,11 +329,31 @@ def test_onlookers_are_shut_out_by_a_takeover(
     for stream in onlookers:
         stream.wait_ended(timeout=5)
     alice.send(customer.session, "between us")
-    for stream in staying[:2]:
+    for stream in staying[:3]:
         stream.wait_for(expect.message("between us"))
     alice.close(customer.session)
-    staying[2].wait_for(expect.status("closed"))
+    staying[3].wait_for(expect.status("closed"))
     for stream in onlookers:
+        assert "between us" not in json.dumps([event.payload for event in stream.events()])
+
+
+def test_guest_reads_the_session_until_the_answer(
+    customer: Customer, alice: Agent, bob: Agent, service: Service
+) -> None:
+    url = f"{service.workbench_url}/sessions/{customer.session}/events"
+    alice.take_over(customer.session)
+    asked = {"session_name": customer.session, "to_agent": "bob", "question": "what now?"}
+    request = alice.call("POST", "/assist-requests", asked)["id"]
+    guests = [bob.session_stream(customer.session), bob.stream(watch=customer.session)]
+    alice.send(customer.session, "among the three of us")
+    for stream in guests:
+        stream.wait_for(expect.message("among the three of us"))
+    bob.call("POST", f"/assist-requests/{request}/answer", {"answer": "nothing"})
+    for stream in guests:
+        stream.wait_ended(timeout=5)
+    alice.send(customer.session, "between us")
+    assert refused(url, bob.token, by="header") == (403, "NOT_ASSIGNED")
+    for stream in guests:
         assert "between us" not in json.dumps([event.payload for event in stream.events()])
 
 

@@ -1,12 +1,15 @@
 """What an agent may do in the admin follows the role, and one administrator stays."""
 
 from html import unescape
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from pytest_django import Settings
 
@@ -103,6 +106,24 @@ def test_groups_of_a_new_database_are_those_that_are_made_later() -> None:
         f"{app}.{codename}" for app, names in roles.SUPERVISORS.items() for codename in names
     }
     assert "auth.change_user" in migrated["admin"]
+
+
+def test_users_of_an_older_version_are_put_into_their_groups(
+    chief: Agent, carol: Agent
+) -> None:
+    Group.objects.all().delete()
+    older = Group.objects.create(name="Agents")
+    older.permissions.set(Permission.objects.filter(codename="view_article"))
+    assert groups(chief) == groups(carol) == []
+    migration = "0005_groups_of_roles"
+    state = MigrationLoader(connection).project_state(("agent_workbench", migration))
+    module = import_module(f"agent_workbench.migrations.{migration}")
+    module.make_groups(state.apps, SimpleNamespace(connection=connection))
+    assert (groups(chief), groups(carol)) == (["Administrators"], ["Agents"])
+    # A group that somebody has made keeps what it had.
+    assert older.permissions.count() == 1
+    supervisors = Group.objects.get(name="Supervisors").permissions
+    assert supervisors.filter(codename="supervise_sessions").exists()
 
 
 def test_supervisor_sees_sessions_and_acts_on_them_in_the_admin(carol: Agent) -> None:
