@@ -82,6 +82,12 @@ TETHERED = exec $(PY) -I -S deploy/tether.py $$PPID 15 -
 run: export SERVICE ?= all
 run: export USE_REDIS_SSE ?= false
 run services: export DEMO ?= true
+# Where links in mails lead, unless .env says so.
+ifeq ($(shell grep -qs '^PUBLIC_URL=' $(ENV_FILE) && echo yes),)
+run: export PUBLIC_URL ?= http://127.0.0.1:$(PORT)
+services: export PUBLIC_URL ?= http://127.0.0.1:$(CHAT_PORT)
+services: export WORKBENCH_URL ?= http://127.0.0.1:$(WORKBENCH_PORT)
+endif
 run:
 	@$(FREE) run PORT=$(PORT)
 	@$(MAKE) --no-print-directory prepare

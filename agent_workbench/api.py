@@ -163,7 +163,12 @@ def sessions(
             Q(name__icontains=q)
             | Q(nickname__icontains=q)
             | access.followed(caller(request))
-            & (Q(email__icontains=q) | Q(pk__in=said) | Q(pk__in=recorded))
+            & (
+                Q(email__icontains=q)
+                | Q(contact_email__icontains=q)
+                | Q(pk__in=said)
+                | Q(pk__in=recorded)
+            )
         )
     # Their order changes with every answer, so a cursor is the number of those left out.
     start = (cursor or 0) if by_email else 0
@@ -241,7 +246,8 @@ def send_message(
     """Say something to the customer, as the assigned agent; after hours, as any.
 
     After hours `delivery` is `live` to the customer's open page, else `mail`, or `none` where
-    no address was left: then it is read when the customer comes back.
+    no address was left: then it is read when the customer comes back. In a live conversation it
+    is there if the message goes by mail, to a customer who is away and left an address.
     """
     with transaction.atomic():
         message, new = verbs.write_as_agent(
@@ -251,7 +257,7 @@ def send_message(
             client_id=body.client_id,
         )
         sent = events.message_json(message)
-        if message.session.status == "after_hours_email":
+        if message.session.status == "after_hours_email" or message.mails.exists():
             sent["delivery"] = outbox.delivery(message)
     return Status(201 if new else 200, sent)
 

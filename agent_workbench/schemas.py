@@ -108,7 +108,7 @@ class NoticePage(Schema):
 
 
 class SentMessage(MessageOut):
-    """`delivery`: only after hours."""
+    """`delivery`: after hours, or where it goes by mail."""
 
     delivery: Literal["live", "mail", "none"] = "live"
 

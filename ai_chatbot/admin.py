@@ -85,7 +85,15 @@ class ChatSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     date_hierarchy = "created_at"
     fieldsets = [
         (None, {"fields": ["name", "status", "agent", "agent_name"]}),
-        (_("Customer"), {"fields": ["nickname", "email", "language", "metadata"]}),
+        (
+            _("Customer"),
+            {
+                "fields": [
+                    "nickname", "email", "language", "metadata", "contact_email",
+                    "contact_note", "contact_left_at",
+                ]
+            },
+        ),
         (
             _("Handoff"),
             {

@@ -34,7 +34,7 @@ from django.utils import timezone
 from ai_chatbot import letters
 from ai_chatbot.bells import Bell
 from ai_chatbot.conversation import presence
-from ai_chatbot.models import ChatSession, Mail, Message
+from ai_chatbot.models import ChatSession, Mail, Message, Status
 from sse import outages
 from sse.hub import Hub, get_hub
 from sse.supervisor import Pulse
@@ -77,8 +77,14 @@ def owe_staff(session: ChatSession) -> None:
 
 
 def owe_reply(session: ChatSession, message: Message) -> None:
-    """What an agent wrote goes to the contact address, unless the customer reads it first."""
+    """What an agent wrote goes to the contact address, unless the customer reads it first.
+
+    In a live conversation only to a customer who is away: who stays a moment less than it takes
+    to be sure would get the last words of every chat by mail.
+    """
     if not session.contact_email:
+        return
+    if session.status == Status.MANUAL_LIVE and presence.is_here(session):
         return
     due_at = message.created_at + letters.SETTLES
     _write(Mail(session=session, kind=Mail.Kind.REPLY, message=message, due_at=due_at))
@@ -121,9 +127,11 @@ async def keep_sending(pulse: Pulse) -> None:
     while True:
         pulse()
         try:
-            while await _send_next(hub, pulse):
+            sends = True
+            while sends:
                 pulse()
-            await hub.database(_count, purpose="chores")
+                await hub.database(_count, purpose="chores")
+                sends = await _send_next(hub, pulse)
         except Error as error:
             if not outages.kind(error):
                 raise

@@ -184,6 +184,41 @@ def test_the_ai_goes_on_answering_and_leads_back(services: Services, clients: Cl
     )
 
 
+def test_what_the_ai_fails_at_or_asks_for_changes_nothing_while_nobody_is_there(
+    services: Services, clients: Clients
+) -> None:
+    service = services.start(AI_BACKEND="scripted")
+    customer = clients.customer(service)
+    customer.escalate()
+    stream = customer.stream(after=customer.state()["cursor"])
+
+    def says(text: str, answer: str) -> None:
+        before = len(stream.received)
+        customer.send(text)
+        stream.wait_for(
+            lambda e: (
+                e.type == "message"
+                and e.payload["role"] != "user"
+                and answer in e.payload["content"]
+            ),
+            after=before,
+        )
+        wait_until(lambda: not customer.state()["awaiting_reply"], what="the turn's end")
+        assert customer.state()["status"] == "after_hours_email"
+
+    says("say: one two", "one two")
+    says("fail: timeout", "I could not answer just now")
+    says("fail: timeout", "I could not answer just now")
+    says("handoff: refund", "Nobody from our team is here right now")
+    says("I want to talk to a human", "Nobody from our team is here right now")
+    customer.send("hang")
+    stream.wait_for("reply_delta")
+    assert customer.stop()["status"] == "after_hours_email"
+    says("say: three", "three")
+    assert "status_change" not in stream.types()
+    assert customer.cancel_escalation()["status"] == "bot_active"
+
+
 def test_start_says_once_that_nobody_gets_mail(services: Services) -> None:
     service = services.start(DEMO="false", STAFF_EMAIL="", EMAIL_URL="")
     log = service.log_text()

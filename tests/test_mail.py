@@ -330,6 +330,21 @@ def test_who_came_back_since_gets_no_mail(staffed: None) -> None:
     }  # fmt: skip
 
 
+def test_in_a_live_conversation_who_is_away_is_written_to_as_well(staffed: None) -> None:
+    here, away, unknown = after_hours(), after_hours(), after_hours(contact=False)
+    page_of(here, seen=timedelta(0), opened=-timedelta(hours=1))
+    alice = Colleague(make_agent("alice"))
+    said = {"content": "Are you there?", "client_id": "1"}
+    for visitor, delivery in ((here, None), (away, "mail"), (unknown, None)):
+        handoff.take_over(visitor.session, alice.agent.person)
+        sent = alice.post(visitor.at("/messages"), said).json()
+        assert sent.get("delivery") == delivery
+    assert [mail.session.name for mail in Mail.objects.filter(kind="reply")] == [away.session]
+    again = alice.post(away.at("/messages"), said)
+    assert (again.status_code, again.json()["delivery"]) == (200, "mail")
+    assert Mail.objects.filter(kind="reply").count() == 1
+
+
 def test_any_agent_may_answer_and_agents_hear_of_it(staffed: None) -> None:
     visitor = after_hours()
     before = len(events_of("workbench:agents", "queue_update"))

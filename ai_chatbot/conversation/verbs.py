@@ -88,8 +88,8 @@ def write_as_agent(
         agent_id=agent.id,
         agent_name=agent.name,
     )
+    outbox.owe_reply(session, message)
     if session.status == Status.AFTER_HOURS_EMAIL:
-        outbox.owe_reply(session, message)
         events.queue_updated(session, "updated")
     else:
         events.own_session_updated(session)
