@@ -91,10 +91,11 @@ def refresh(request: HttpRequest, body: Refresh) -> dict[str, Any]:
 def logout(request: HttpRequest) -> Status[None]:
     """End the agent's tokens and open streams, and the page's login if that is the caller."""
     agent = caller(request)
-    tokens.end_all(agent)
-    if request.user.pk != agent.user_id:
-        # Else the page's own logout tells of it.
-        audit.note(audit.LOGOUT, agent.person, via="api")
+    with transaction.atomic():
+        tokens.end_all(agent)
+        if request.user.pk != agent.user_id:
+            # Else the page's own logout tells of it.
+            audit.note(audit.LOGOUT, agent.person, via="api")
     auth.logout(request)
     return Status(204, None)
 

@@ -186,6 +186,9 @@ TABLE: dict[str, Row | str] = {
     "POST /workbench-api/sessions/{session_name}/messages": Row(
         "401 401 401 403 201 403 403", message("2")
     ),
+    "POST /workbench-api/sessions/{session_name}/messages #email": Row(
+        "401 401 401 201 201 201 201", message("2"), given="email"
+    ),
     "POST /workbench-api/sessions/{session_name}/takeover": Row(
         "401 401 401 409 200 409 409", {}
     ),
