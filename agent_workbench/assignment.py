@@ -135,7 +135,7 @@ def requeue(session_name: str, by: Agent) -> ChatSession:
     if session.status == Status.MANUAL_LIVE:
         handoff.check_owner(session, by.person)
     handoff.requeue_locked(session, Reason.REQUEUED, by.person)
-    _tell_former_owner(session, former, by.person)
+    tell_former_owner(session, former, by.person)
     return session
 
 
@@ -361,12 +361,12 @@ def _give(
     handoff.take_over_locked(session, agent.person, reason=reason, by=by, force=force)
     if reason == Reason.ASSIGNED:
         Agent.objects.filter(pk=agent.pk).update(assigned_at=session.taken_at)
-    _tell_former_owner(session, former, by)
+    tell_former_owner(session, former, by)
     access.end_streams_of_others(session)
     return session
 
 
-def _tell_former_owner(session: ChatSession, former: int | None, by: Person | None) -> None:
+def tell_former_owner(session: ChatSession, former: int | None, by: Person | None) -> None:
     """Unless it was the owner's own doing."""
     if former is None or (by is not None and by.id == former):
         return

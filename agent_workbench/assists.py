@@ -55,6 +55,7 @@ def ask(session_name: str, by: Agent, to_agent: Agent, question: str) -> AssistR
     known = _all().filter(session=session, to_agent=to_agent, state=State.OPEN).first()
     if known is not None:
         if known.question == question:
+            ended.tell(session)
             return known
         raise AssistOpen(assist=as_json(known))
     request = AssistRequest.objects.create(

@@ -65,6 +65,7 @@ def ask(session_name: str, by: Agent, to_agent: Agent, note: str = "") -> Transf
     if waiting is not None:
         same = (waiting.to_agent_id, waiting.asked_by_id, waiting.note)
         if same == (to_agent.pk, by.pk, note):
+            ended.tell(session)
             return waiting
         raise TransferPending(transfer=as_json(waiting))
     owner = Agent.objects.filter(user=session.agent_id).first()
@@ -94,10 +95,7 @@ def to_queue(session_name: str, by: Agent, note: str = "") -> ChatSession:
     session = handoff.lock(session_name)
     if session.status in handoff.LEAVABLE and session.former_agent_id == by.user_id:
         return session
-    if session.status != Status.MANUAL_LIVE:
-        raise NotLive(status=session.status)
-    handoff.check_owner(session, by.person)
-    handoff.requeue_locked(session, Reason.REQUEUED, by.person)
+    session = assignment.requeue(session_name, by)
     ended = _end_fallen(session)
     if note:
         ended.told += notes.add_locked(session, by, note)[1]
@@ -131,6 +129,7 @@ def _accept(request: TransferRequest) -> None:
     handoff.take_over_locked(
         session, agent.person, reason=Reason.TRANSFERRED, by=sender.person, force=True
     )
+    assignment.tell_former_owner(session, request.from_agent.user_id, sender.person)
     ended = _end(request, State.ACCEPTED)
     ended += assists.end_fallen(session)
     if request.note:

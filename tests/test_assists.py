@@ -172,8 +172,14 @@ def test_answering_twice_is_answering_once(alice: Colleague, bob: Colleague, liv
 def test_asking_twice_is_asking_once(
     alice: Colleague, bob: Colleague, carol: Colleague, live: str
 ) -> None:
+    dave = Colleague(make_agent("dave"))
     request = ask(alice, live, "bob")
+    # What else has ended meanwhile is told of then, too.
+    left = ask(alice, live, "dave")
+    dave.agent.user.is_active = False
+    dave.agent.user.save()
     assert ask(alice, live, "bob") == request
+    assert [each["id"] for each in told(alice, "assist_answer")] == [left["id"]]
     assert len(told(bob, "assist_request")) == 1
     details = error_of(try_asking(alice, live, "bob", "and?"), 409, "ASSIST_OPEN")["details"]
     assert details["assist"]["id"] == request["id"]

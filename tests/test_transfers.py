@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from agent_workbench import access, assignment, transfers
 from agent_workbench.exceptions import WorkbenchError
-from agent_workbench.models import Agent, Note, Role, TransferRequest
+from agent_workbench.models import Agent, Note, Notice, Role, TransferRequest
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff
 from ai_chatbot.exceptions import ConversationError
@@ -239,6 +239,10 @@ def test_supervisor_asks_for_the_owner(
     for party in (alice, bob, chief):
         assert [answer["status"] for answer in told(party, "transfer_answer")] == ["accepted"]
     assert Note.objects.get().author_id == chief.agent.user_id
+    # The owner learns of it also on return, since it was somebody else's doing.
+    notice = Notice.objects.get()
+    assert (notice.agent, notice.kind) == (alice.agent, "session_moved")
+    assert notice.details == {"by": "Chief", "owner": bob.person}
     entry = AuditEntry.objects.get(action="transfer")
     assert (entry.actor_id, entry.details["former"]) == (
         chief.agent.user_id,
@@ -285,6 +289,7 @@ def test_accepted_transfer_changes_the_owner(
     assert [each["session"]["session_name"] for each in told(bob, "session_assigned")] == [live]
     error_of(alice.get(f"/sessions/{live}"), 403, "NOT_ASSIGNED")
     assert access.follow_subject(live) in revoked()
+    assert not Notice.objects.exists()
     records = list(HandoffRecord.objects.order_by("pk").values_list("outcome", flat=True))
     assert records == ["transferred", "live"]
     entry = AuditEntry.objects.get(action="transfer")
