@@ -117,6 +117,27 @@ def test_the_latest_count(alice: Agent) -> None:
     assert estimates.handling_seconds() == 100
 
 
+def test_the_time_until_an_agent_takes_the_next_one_counts(alice: Agent) -> None:
+    """Where that one waited already; who has nobody to take loses no time."""
+    session = ChatSession.objects.get(name=make_session())
+    at = timezone.now() - timedelta(hours=6)
+    for number in range(10):
+        # Each had for 300 s; the next is taken 60 s later, half of them after nobody was there.
+        asked = at - timedelta(seconds=10) if number % 2 else at + timedelta(seconds=3600)
+        taken = at + timedelta(seconds=60) if number % 2 else asked
+        at = taken + timedelta(seconds=300)
+        HandoffRecord.objects.create(
+            session=session,
+            agent=alice.user,
+            code=Reason.REQUESTED,
+            created_at=asked,
+            taken_at=taken,
+            ended_at=at,
+            outcome=Outcome.CLOSED,
+        )
+    assert estimates.handling_seconds() == 360
+
+
 # --- What the agents on duty can take -----------------------------------------------------
 
 

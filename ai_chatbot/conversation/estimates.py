@@ -5,21 +5,23 @@ s that the agents on duty have (HANDOFF_CAPACITY). Each slot is freed after a ha
 on average, so that one of them is every h / s seconds, and the n-th of them comes after a time
 that has the distribution Erlang(n, h / s). What is told are its quartile and 90th percentile.
 
-h is measured: the mean of the latest conversations that agents ended, in which none counts for
-more than four times their median, so that one left open over lunch moves it little. With less
-than `MEASURED_AT_LEAST` of them, or nobody on duty, there is no estimate.
+h is measured: the mean of the latest conversations that were ended by somebody's wish, in which
+none counts for more than four times their median, so that one left open over lunch moves it
+little; and the median of the time after which an agent who has ended one takes the next who
+waits. With less than `MEASURED_AT_LEAST` of them, or nobody on duty, there is no estimate.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import fmean, median
 
 from django.conf import settings
-from django.db.models import F
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -81,21 +83,39 @@ def now() -> Estimate:
 
 
 def handling_seconds() -> float | None:
-    """The robust mean of the latest conversations' lengths; None without enough of them."""
-    ended = (
-        HandoffRecord.objects.filter(
-            outcome__in=HANDLED,
-            taken_at__isnull=False,
-            ended_at__gt=timezone.now() - MEASURED_SINCE,
-        )
-        .order_by("-ended_at")
-        .values_list(F("ended_at") - F("taken_at"), flat=True)
-    )
-    measured = [max(0.0, length.total_seconds()) for length in ended[:MEASURED_AT_MOST]]
+    """How long a slot is taken by one conversation; None without enough of them."""
+    ended = HandoffRecord.objects.filter(
+        outcome__in=HANDLED,
+        taken_at__isnull=False,
+        ended_at__gt=timezone.now() - MEASURED_SINCE,
+    ).order_by("-ended_at")
+    ended = ended.only("agent", "created_at", "taken_at", "ended_at")
+    measured = list(ended[:MEASURED_AT_MOST])
     if len(measured) < MEASURED_AT_LEAST:
         return None
-    bound = COUNTS_AT_MOST * median(measured)
-    return fmean(min(length, bound) for length in measured)
+    lengths = [_seconds(record.taken_at, record.ended_at) for record in measured]
+    bound = COUNTS_AT_MOST * median(lengths)
+    return fmean(min(length, bound) for length in lengths) + _between(measured)
+
+
+def _between(records: list[HandoffRecord]) -> float:
+    """From an agent's end of one to the take-over of another that waited already: next to
+    nothing where they are assigned."""
+    ends: dict[int | None, list[datetime]] = defaultdict(list)
+    for record in reversed(records):
+        if record.ended_at:
+            ends[record.agent_id].append(record.ended_at)
+    gaps = []
+    for record in records:
+        assert record.taken_at  # noqa: S101 - asked for by the query
+        before = ends[record.agent_id][: bisect_right(ends[record.agent_id], record.taken_at)]
+        if before and before[-1] >= record.created_at:
+            gaps.append(_seconds(before[-1], record.taken_at))
+    return median(gaps) if gaps else 0.0
+
+
+def _seconds(since: datetime | None, until: datetime | None) -> float:
+    return (until - since).total_seconds() if since and until else 0.0
 
 
 def differ(wait: Wait | None, told: int | None) -> bool:
