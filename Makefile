@@ -17,12 +17,13 @@ PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 # What the tests need beside Chromium and pip has not, each with the Debian package it is in.
 PROGRAMS = nginx:nginx-light node:nodejs npm:npm
 
-.PHONY: help install install-dev programs run services prepare test coverage lint bench lock messages clean
+.PHONY: help install install-dev programs run services prepare test fuzz coverage lint bench lock messages clean
 
 help:
 	@echo "make run        both products in one process at http://127.0.0.1:$(PORT), nothing else needed"
 	@echo "make services   the same as two processes over Redis"
 	@echo "make test       every test, on SQLite and on PostgreSQL at once (ARGS= goes to pytest)"
+	@echo "make fuzz       the conversation driven at random, 200 runs of 100 steps on each database"
 	@echo "make coverage   the same, and which lines of the products no test reaches"
 	@echo "make lint       style, types, deployment checks, missing migrations"
 	@echo "make bench      the benchmarks"
@@ -112,6 +113,12 @@ services:
 
 test: install-dev programs
 	$(PY) -m tests $(ARGS)
+
+# Long enough to find what the suite's short run does not.
+fuzz: export FUZZ_RUNS ?= 200
+fuzz: export FUZZ_STEPS ?= 100
+fuzz: install-dev
+	$(PY) -m tests --timeout 7200 $(ARGS) tests/test_state_machine.py
 
 coverage: install-dev programs
 	@$(PY) -m coverage erase
