@@ -20,6 +20,10 @@ from ai_chatbot.conversation.timetable import DAYS
 from ai_chatbot.exceptions import AlreadyTaken
 from ai_chatbot.models import AuditEntry, ChatSession, HandoffRecord, Priority, Reason
 from sse.targets import CONTROL
+from tests.harness import expect
+from tests.harness.client import Clients
+from tests.harness.redis import RedisServer
+from tests.harness.services import Services
 from tests.in_process import Colleague, error_of, events_of, make_agent, make_session
 
 pytestmark = pytest.mark.django_db
@@ -898,3 +902,32 @@ def test_who_writes_while_being_given_is_not_passed_by_those_behind(way: str) ->
     assert assignment.drain() == 1
     assert owners(first, third) == ["Alice", ""]
     assert agent.live == 2
+
+
+def test_two_services_keep_the_line_moving(
+    services: Services, redis_server: RedisServer, clients: Clients
+) -> None:
+    """As somebody asks, as an agent comes, and as conversations end."""
+    chatbot, workbench = services.pair(redis_server, ASSIGNMENT="least_busy")
+    password = "a long passphrase"
+    for name in ("dana", "erik"):
+        workbench.database.create_agent(name, password, "--max-sessions", "1")
+    dana = clients.agent(workbench, "dana", password)
+    customers = [clients.customer(chatbot) for _ in range(4)]
+    streams = [customer.stream(after=customer.cursor) for customer in customers]
+    for customer, stream in zip(customers, streams, strict=True):
+        customer.escalate()
+        stream.wait_for(expect.status("pending_manual"))
+
+    def served(number: int) -> str:
+        change = streams[number].wait_for(expect.status("manual_live"))
+        assert change.payload["reason"] == "assigned"
+        return str(change.payload["agent"]["name"])
+
+    assert served(0) == "dana"
+    erik = clients.agent(workbench, "erik", password)
+    assert served(1) == "erik"
+    dana.close(customers[0].session)
+    assert served(2) == "dana"
+    erik.release(customers[1].session)
+    assert served(3) == "erik"

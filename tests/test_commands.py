@@ -67,7 +67,9 @@ def test_agent_without_a_display_name_is_called_by_the_username() -> None:
 
 
 @pytest.mark.usefixtures("given_password")
-@pytest.mark.parametrize(("role", "lands"), [("admin", True), ("agent", False)])
+@pytest.mark.parametrize(
+    ("role", "lands"), [("admin", True), ("supervisor", True), ("agent", False)]
+)
 def test_administrators_log_in_to_the_admin_and_agents_do_not(role: str, lands: bool) -> None:
     create_agent("carol", role=role)
     client = browser()

@@ -237,7 +237,9 @@ def test_targets_are_spread_over_several_redis_servers(
     with RedisServer() as second:
         urls = f"{redis_server.url},{second.url}"
         chatbot, workbench = services.pair(urls, REDIS_PREFIX="another")
-        agent = clients.agent(workbench)
+        password = "a long passphrase"
+        workbench.database.create_agent("erik", password, "--max-sessions", "20")
+        agent = clients.agent(workbench, "erik", password)
         customers = [clients.customer(chatbot) for _ in range(20)]
         streams = [customer.stream(after=customer.cursor) for customer in customers]
         for customer in customers:
