@@ -40,11 +40,7 @@ export class AgentApi {
   }
 
   agents() {
-    return this.#call("GET", "/agents");
-  }
-
-  available() {
-    return this.#call("GET", "/agents/available");
+    return this.#call("GET", "/agents?limit=200");
   }
 
   transferRequests() {
@@ -72,7 +68,7 @@ export class AgentApi {
   }
 
   cancelTransfer(id) {
-    return this.#call("POST", `/transfer-requests/${id}/cancel`, {});
+    return this.#call("DELETE", `/transfer-requests/${id}`);
   }
 
   ask(body) {
@@ -83,12 +79,16 @@ export class AgentApi {
     return this.#call("POST", `/assist-requests/${id}/answer`, { answer });
   }
 
+  closeAssist(id) {
+    return this.#call("DELETE", `/assist-requests/${id}`);
+  }
+
   setPriority(name, priority) {
     return this.#call("PUT", of(name, "/priority"), { priority });
   }
 
-  addNote(name, content) {
-    return this.#call("POST", of(name, "/notes"), { content });
+  addNote(name, note) {
+    return this.#call("POST", of(name, "/notes"), note);
   }
 
   changeNote(name, id, content) {

@@ -1,16 +1,26 @@
 /* The console in action: requests, the stream, what is remembered; the state is the reducer's. */
 
-import { Outbox } from "../../ai_chatbot/chat/outbox.js";
+import { newId, Outbox } from "../../ai_chatbot/chat/outbox.js";
 import { Store } from "../../ai_chatbot/chat/store.js";
 import { gapIn } from "../../ai_chatbot/chat/thread.js";
 import { AgentApi } from "./api.js";
 import { Live } from "./live.js";
-import { initialState, opened, reduce, sessionOf, supervises, watchable } from "./reducer.js";
+import {
+  asked,
+  initialState,
+  isOnDuty,
+  opened,
+  reduce,
+  supervises,
+  watchable,
+} from "./reducer.js";
 
 // Events come in bursts (a take-over is three); the lists are read once for all of them.
 const GATHER_MS = 300;
 // How often that is looked at which announces nothing to this agent.
 const LOOK_AGAIN_MS = 20_000;
+// How often the colleagues' load is looked at, while it changes.
+const TEAM_MS = 2_000;
 const PAGE = 50;
 const MOST = 200;
 
@@ -133,8 +143,17 @@ export class Desk {
         if (page) this.dispatch({ type: "inbox", inbox: { [kind]: page.items } });
       }),
     );
-    // Whoever is asked may look on from now, or not any more.
+    // Whoever is asked may look on from now, or not any more; and wants to know whom it is about.
     this.#follow();
+    const { transfers, assists } = asked(this.state);
+    for (const { session_name: name } of [...transfers, ...assists]) {
+      if (!this.state.conversations[name]?.details) this.#read(name);
+    }
+  }
+
+  #isAsked(name) {
+    const { transfers, assists } = this.state.inbox;
+    return [...transfers, ...assists].some((each) => each.session_name === name);
   }
 
   readTeam() {
@@ -143,13 +162,14 @@ export class Desk {
       this.asking = null;
       const page = await this.#try(() => this.api.agents());
       if (page) this.dispatch({ type: "team", agents: page.items });
-    }, GATHER_MS);
+    }, this.state.team ? TEAM_MS : GATHER_MS);
   }
 
-  /** Those who can be given a conversation, or asked; null: they could not be read. */
+  /** Those on duty, apart from who has the conversation; null: they could not be read. */
   async colleagues() {
-    const page = await this.#try(() => this.api.available());
-    return page && page.items.filter(({ id }) => id !== this.state.me.id);
+    const page = await this.#try(() => this.api.agents());
+    const owner = opened(this.state)?.details?.agent?.id;
+    return page && page.items.filter(({ id, status }) => id !== owner && isOnDuty(status));
   }
 
   async respond(id, accept) {
@@ -162,9 +182,13 @@ export class Desk {
     this.refreshLists();
     if (problem || !accept) return;
     this.setTab("mine");
-    const name = request && sessionOf(request);
+    const name = request?.session_name;
     if (name === this.state.selected) await this.#read(name);
     else if (name) location.hash = encodeURIComponent(name);
+  }
+
+  dismiss(id) {
+    this.dispatch({ type: "answered", kind: "news", id });
   }
 
   async readNotice(id) {
@@ -172,8 +196,20 @@ export class Desk {
     await this.#try(() => this.api.readNotice(id));
   }
 
+  /** What they tell of has been seen, or done. */
+  #settleNotices(name, kinds) {
+    const { notices, news } = this.state.inbox;
+    for (const { id, kind, session_name: about } of notices) {
+      if (about === name && (kinds?.includes(kind) ?? true)) this.readNotice(id);
+    }
+    if (kinds) return;
+    for (const { id, payload } of news) if (payload.session_name === name) this.dismiss(id);
+  }
+
   async readAllNotices() {
-    await Promise.all(this.state.inbox.notices.map(({ id }) => this.readNotice(id)));
+    const { notices, news } = this.state.inbox;
+    for (const { id } of news) this.dismiss(id);
+    await Promise.all(notices.map(({ id }) => this.readNotice(id)));
   }
 
   /** Without the network, null: what is asked here is asked again by itself. */
@@ -195,6 +231,7 @@ export class Desk {
   #lookAgain() {
     if (document.visibilityState === "hidden" || !this.state.linkUp) return;
     if (["all", "email"].includes(this.state.tab)) this.refreshLists();
+    this.readTeam();
     // Of a conversation that is refused its change of hands is told.
     const refused = opened(this.state)?.phase === "refused";
     if (this.live.watched !== this.state.selected && !refused) this.#read(this.state.selected);
@@ -221,6 +258,7 @@ export class Desk {
           post: (item) => this.api.send(name, item),
           dispatch: (action) => {
             this.dispatch({ ...action, name });
+            if (action.type === "sent") this.#settleNotices(name, ["customer_waits"]);
             if (action.type === "unsent" && action.problem === "NOT_ASSIGNED") this.#read(name);
           },
         }),
@@ -253,6 +291,10 @@ export class Desk {
     );
   }
 
+  closeAssist(id) {
+    return this.#settle("assist", () => this.api.closeAssist(id));
+  }
+
   async answer(id, answer) {
     const problem = await this.#settle("answer", () => this.api.answer(id, answer));
     if (!problem) this.dispatch({ type: "answered", kind: "assists", id });
@@ -263,7 +305,9 @@ export class Desk {
   /** Write a note, or change one's own. */
   saveNote(content, editing) {
     return this.#settle("note", (name) =>
-      editing ? this.api.changeNote(name, editing, content) : this.api.addNote(name, content),
+      editing
+        ? this.api.changeNote(name, editing, content)
+        : this.api.addNote(name, { content, client_id: newId() }),
     );
   }
 
@@ -310,6 +354,7 @@ export class Desk {
   async #select(name) {
     if (name === this.state.selected) return;
     this.dispatch({ type: "selected", name });
+    this.#settleNotices(name);
     if (name) await this.#read(name, { fresh: true });
     else this.#follow();
   }
@@ -357,7 +402,7 @@ export class Desk {
     } catch (error) {
       if (error.passing === undefined) console.error(error);
       const details = error.details ?? {};
-      problem = { code: error.code ?? "unreachable", name: details.agent?.name, details };
+      problem = { what, code: error.code ?? "unreachable", name: details.agent?.name, details };
       if (error.status === 409 || error.status === 403) {
         this.#read(name);
         this.refreshLists();
@@ -398,6 +443,8 @@ export class Desk {
     this.#readLists();
     this.#read(this.state.selected, { fresh: true });
     this.#readProfile();
+    this.#readInbox();
+    this.readTeam();
     for (const outbox of this.outboxes.values()) outbox.wake();
   }
 
@@ -417,6 +464,8 @@ export class Desk {
           this.stale.add("email");
         }
         this.refreshLists();
+        if (this.#isAsked(event.payload.session_name)) this.refreshInbox();
+        this.readTeam();
         if (event.payload.session_name === this.state.selected) this.#read(this.state.selected);
         break;
       case "queue_update":
@@ -424,8 +473,21 @@ export class Desk {
         if (event.payload.session.status === "after_hours_email") this.stale.add("email");
         this.refreshLists();
         break;
+      case "presence":
+        this.readTeam();
+        break;
+      case "notice":
+        this.refreshInbox();
+        break;
       case "note":
-        this.#read(this.state.selected);
+        this.#read(watched);
+        break;
+      case "transfer_request":
+      case "transfer_answer":
+      case "assist_request":
+      case "assist_answer":
+        this.refreshInbox();
+        if (event.payload.session_name === this.state.selected) this.#read(this.state.selected);
         break;
       case "reply_delta":
         if (gapIn(this.state.conversations[watched].thread)) this.#read(watched);

@@ -2,8 +2,8 @@
    has happened meanwhile. It stands between the bar and the lists, and covers nothing. */
 
 import { el, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
-import { sessionOf } from "./reducer.js";
-import { customerName, noticeText, stopwatch } from "./words.js";
+import { asked } from "./reducer.js";
+import { customerName, newsText, noticeText, problemText, stopwatch } from "./words.js";
 
 // As many notices are shown; what is behind them is a press away.
 const NOTICES_SHOWN = 2;
@@ -12,6 +12,7 @@ export class Inbox {
   constructor({ desk, t }) {
     this.desk = desk;
     this.t = t;
+    this.problem = el("p.inbox-problem", { role: "alert", hidden: true });
     this.requests = el("ul.inbox-list");
     this.notices = el("ul.inbox-list");
     this.more = el(
@@ -27,6 +28,7 @@ export class Inbox {
     this.element = el(
       "section.inbox",
       { "aria-label": t("For you"), "aria-live": "polite", hidden: true },
+      this.problem,
       this.requests,
       this.notices,
       this.foot,
@@ -38,14 +40,21 @@ export class Inbox {
 
   #update(state) {
     const { t } = this;
-    const { transfers, assists, notices } = state.inbox;
+    const { transfers, assists } = asked(state);
+    const notices = [
+      ...state.inbox.news.toReversed().map((each) => ({ ...each.payload, ...each, local: true })),
+      ...state.inbox.notices,
+    ];
     const requests = [
       ...transfers.map((request) => ({ ...request, kind: "transfers" })),
       ...assists.map((request) => ({ ...request, kind: "assists" })),
     ];
     if (notices.length <= NOTICES_SHOWN) this.all = false;
     const shown = this.all ? notices : notices.slice(0, NOTICES_SHOWN);
-    show(this.element, requests.length + notices.length > 0);
+    const problem = state.problem?.what === "respond" ? state.problem : null;
+    show(this.problem, problem !== null);
+    setText(this.problem, problem ? problemText(problem, t) : "");
+    show(this.element, requests.length + notices.length > 0 || problem !== null);
     reconcile(this.requests, requests, {
       key: ({ kind, id }) => `${kind} ${id}`,
       make: (request) => this.#makeRequest(request),
@@ -116,27 +125,28 @@ export class Inbox {
       element.until = null;
     }
     show(text, text.textContent !== "");
-    open.href = `#${encodeURIComponent(sessionOf(request))}`;
+    open.href = `#${encodeURIComponent(request.session_name)}`;
     for (const button of answers) button.disabled = this.desk.state.busy === "respond";
   }
 
-  #makeNotice({ id }) {
+  #makeNotice({ id, local }) {
     const { t, desk } = this;
+    const read = () => (local ? desk.dismiss(id) : desk.readNotice(id));
     const parts = {
       text: el("span"),
       time: el("time.inbox-time"),
-      open: el("a.small-button", { onclick: () => desk.readNotice(id) }, t("Look at it")),
+      open: el("a.small-button", { onclick: read }, t("Look at it")),
     };
-    const read = el(
+    const button = el(
       "button.small-button",
-      { type: "button", onclick: () => desk.readNotice(id) },
+      { type: "button", onclick: read },
       t("Mark as read"),
     );
     const element = el(
       "li.inbox-item",
       { "data-testid": "agent-notice" },
       el("div.inbox-words", {}, parts.text, parts.time),
-      el("div.inbox-buttons", {}, parts.open, read),
+      el("div.inbox-buttons", {}, parts.open, button),
     );
     element.parts = parts;
     return element;
@@ -146,20 +156,21 @@ export class Inbox {
     const { t } = this;
     const { text, time, open } = element.parts;
     element.dataset.kind = notice.kind;
-    setText(text, noticeText(notice, this.#customer(notice), t));
+    const words = notice.local ? newsText : noticeText;
+    setText(text, words(notice, this.#customer(notice), t));
+    show(time, !notice.local);
+    open.href = `#${encodeURIComponent(notice.session_name)}`;
+    if (notice.local) return;
     time.dateTime = notice.created_at;
     const today = new Date().toDateString() === new Date(notice.created_at).toDateString();
     setText(time, today ? t.time(notice.created_at) : t.dateTime(notice.created_at));
-    open.href = `#${encodeURIComponent(sessionOf(notice))}`;
   }
 
-  #customer(item) {
-    const name = sessionOf(item);
-    const nickname = item.session?.nickname ?? item.nickname ?? this.#known(name);
-    return customerName({ nickname, session_name: name }, this.t);
+  #customer({ session_name: name, nickname }) {
+    return customerName({ nickname: nickname ?? this.#known(name), session_name: name }, this.t);
   }
 
-  /** A notice names the conversation; who that is may stand in a list. */
+  /** A request names the conversation; who that is may stand in a list. */
   #known(name) {
     const { conversations, lists } = this.desk.state;
     const listed = Object.values(lists)

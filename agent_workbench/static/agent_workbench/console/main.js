@@ -6,7 +6,7 @@ import { Inbox } from "./inbox.js";
 import { Lists } from "./lists.js";
 import { closing } from "./menu.js";
 import { Pane } from "./pane.js";
-import { isUnread } from "./reducer.js";
+import { asked, isUnread } from "./reducer.js";
 import { Team } from "./team.js";
 import { pageTranslator, presenceMeaning, presenceName } from "./words.js";
 
@@ -58,8 +58,9 @@ desk.store.subscribe((state) => {
   setText(load, t("{n} of {most}", own));
   load.title = t("You have {n} of at most {most} conversations", own);
   load.classList.toggle("is-full", own.n >= own.most);
-  const asked = state.inbox.transfers.length + state.inbox.assists.length;
-  const news = asked + queue.items.length + mine.items.filter((item) => isUnread(state, item)).length;
+  const { transfers, assists } = asked(state);
+  const unread = mine.items.filter((item) => isUnread(state, item));
+  const news = transfers.length + assists.length + queue.items.length + unread.length;
   document.title = news ? `(${news}) ${title}` : title;
 });
 

@@ -6,43 +6,19 @@ import { el, icon, icons, reconcile, setText, show } from "../../ai_chatbot/chat
 import { ColleagueDialog } from "./colleagues.js";
 import { closing } from "./menu.js";
 import { HandoffCard } from "./record.js";
-import { isMine, opened, sessionOf, supervises, watchable } from "./reducer.js";
-import { customerName, priorities, priorityName, statusName, stopwatch } from "./words.js";
+import { asked, isMine, opened, supervises, watchable } from "./reducer.js";
+import {
+  customerName,
+  deliveryName,
+  priorities,
+  priorityName,
+  problemText,
+  statusName,
+  stopwatch,
+} from "./words.js";
 
 // "Release" appears where "Take over" was: a double click must not do both.
 const DOUBLE_CLICK_MS = 700;
-
-function problemText({ code, name, details }, t) {
-  switch (code) {
-    case "ALREADY_TAKEN":
-    case "NOT_ASSIGNED":
-      return name
-        ? t("{name} has this conversation.", { name })
-        : t("This conversation is not yours any more.");
-    case "NOT_LIVE":
-      return t("No agent has this conversation any more.");
-    case "SESSION_CLOSED":
-      return t("The conversation is closed.");
-    case "ILLEGAL_TRANSITION":
-      return t("The conversation has changed meanwhile. Look at it again.");
-    case "AT_CAPACITY":
-      return t("You have {n} of {most} conversations. End one of them first.", {
-        n: details.sessions,
-        most: details.max_sessions,
-      });
-    case "AGENT_UNAVAILABLE":
-    case "AGENT_NOT_FOUND":
-      return t("This colleague cannot take a conversation now.");
-    case "NOT_PERMITTED":
-      return t("Your role does not permit this.");
-    case "CSRF_FAILED":
-      return t("Your login has changed in another tab. Please reload the page.");
-    case "unreachable":
-      return t("No connection. Please try again.");
-    default:
-      return t("That did not work. Please try again.");
-  }
-}
 
 export class Pane {
   /** `site`: the origin that articles' relative addresses belong to; null: not served here. */
@@ -116,6 +92,7 @@ export class Pane {
       this.pendingTime,
       el("button.small-button", { type: "button", onclick: () => this.#cancel() }, t("Cancel")),
     );
+    this.assists = el("ul.pane-assists", { hidden: true });
     this.record = new HandoffCard({ t, site });
     this.facts = el("dl.facts");
     this.details = el(
@@ -135,6 +112,7 @@ export class Pane {
       refocus: () => this.#focusWriting(),
       actions: {
         note: (item) => this.#noteFoot(item),
+        remark: ({ delivery }) => delivery && deliveryName(delivery, t),
         older: () => desk.readOlder(),
         retry: () => desk.outbox.retry(),
         discard: (clientId) => desk.outbox.discard(clientId),
@@ -199,6 +177,7 @@ export class Pane {
         "div.pane-thread",
         {},
         this.record.element,
+        this.assists,
         this.thread.element,
         this.cannotWrite,
         this.answer.element,
@@ -264,10 +243,14 @@ export class Pane {
     if (!conversation || missing || refused) return;
 
     const { details, thread, phase } = conversation;
-    show(this.problem, state.problem !== null);
-    setText(this.problemText, state.problem ? problemText(state.problem, t) : "");
-    show(this.force, state.problem?.code === "AT_CAPACITY" && supervises(state.me));
-    this.thread.update(thread, { settled: phase === "ready", notes: details?.notes ?? [] });
+    const problem = state.problem?.what === "respond" ? null : state.problem;
+    show(this.problem, problem !== null);
+    setText(this.problemText, problem ? problemText(problem, t) : "");
+    show(this.force, problem?.code === "AT_CAPACITY" && supervises(state.me));
+    this.thread.update(withDeliveries(thread, state.deliveries), {
+      settled: phase === "ready",
+      notes: details?.notes ?? [],
+    });
     this.conversation.setAttribute("aria-busy", String(phase === "loading"));
     if (!details) {
       setText(this.name, "…");
@@ -277,6 +260,7 @@ export class Pane {
         this.menu,
         this.pending,
         this.record.element,
+        this.assists,
         this.cannotWrite,
         this.answer.element,
         this.writing,
@@ -315,6 +299,7 @@ export class Pane {
     if (this.justTaken) this.actions.release.disabled = true;
     if (this.priority !== document.activeElement) this.priority.value = details.priority;
     this.#pending(details);
+    this.#asked(details, mine);
     this.record.update(details);
     this.#writing(state, details, { mine, live, closed });
     this.#fill(details);
@@ -325,7 +310,9 @@ export class Pane {
     const { t } = this;
     const byEmail = details.status === "after_hours_email";
     const { note, editing } = writingIn(state);
-    const assist = state.inbox.assists.find((each) => sessionOf(each) === state.selected);
+    const assist = asked(state).assists.find(
+      (each) => each.session_name === state.selected,
+    );
     const replies = mine || byEmail;
     show(this.answer.element, Boolean(assist) && !mine);
     if (assist) {
@@ -384,6 +371,28 @@ export class Pane {
       }),
     );
     this.#tick();
+  }
+
+  /** Whose answers the owner waits for. */
+  #asked({ assists = [] }, mine) {
+    const { t, desk } = this;
+    show(this.assists, mine && assists.length > 0);
+    reconcile(this.assists, assists, {
+      key: ({ id }) => id,
+      make: ({ id }) =>
+        el(
+          "li",
+          {},
+          el("span", { dir: "auto" }),
+          el(
+            "button.link-button",
+            { type: "button", onclick: () => desk.closeAssist(id) },
+            t("Never mind"),
+          ),
+        ),
+      update: ({ firstChild }, { to_agent: { name }, question }) =>
+        setText(firstChild, t("{name} is asked: {question}", { name, question })),
+    });
   }
 
   #tick() {
@@ -633,11 +642,19 @@ function writingIn(state) {
 }
 
 /** Where a reply to somebody who waits for an email goes. */
-function deliveryText({ contact, email, customer_gone_at: gone }, t) {
+function deliveryText({ contact, email }, t) {
   const address = contact?.email || email;
-  if (gone === null) return t("The customer's page is open: your reply appears there at once.");
-  if (address) return t("Your reply goes to {address}.", { address });
+  if (address) {
+    return t("If the customer's page is not open, your reply goes to {address}.", { address });
+  }
   return t("No address was left: your reply is seen when the customer comes back.");
+}
+
+function withDeliveries(thread, deliveries) {
+  const messages = thread.messages.map((message) =>
+    message.id in deliveries ? { ...message, delivery: deliveries[message.id] } : message,
+  );
+  return { ...thread, messages };
 }
 
 function languageName(code, t) {

@@ -47,6 +47,7 @@ export class HandoffCard {
     setText(this.title, handoffReason(handoff.code, t));
     this.severity.dataset.severity = handoff.severity;
     setText(this.severity, severityName(handoff.severity, t));
+    show(this.severity, handoff.severity !== "medium");
     setText(this.brief, this.#brief(handoff));
     const facts = this.#facts(handoff);
     reconcile(this.body, facts, {
@@ -93,7 +94,7 @@ export class HandoffCard {
     return [
       [t("Reason"), text],
       [t("Summary"), summary],
-      [t("Question"), question === text ? "" : question],
+      [t("Question"), [text, summary].some((each) => each.includes(question)) ? "" : question],
       [t("The AI had tried"), tried?.length ? tried : "", "ul"],
     ].filter(([, value]) => value);
   }

@@ -24,7 +24,11 @@ export function initialState({ me, seen }) {
     // agent's has {phase: "refused", agent} and nothing of what is in it.
     conversations: {},
     // What waits for this agent's answer or attention.
-    inbox: { transfers: [], assists: [], notices: [] },
+    // `transfers` and `assists` as the server lists them: what was asked of this agent, and what
+    // this agent asked. `news`: {id, kind, payload} of events, as long as the page.
+    inbox: { transfers: [], assists: [], notices: [], news: [] },
+    // How messages of this page have reached the customer: live, mail or none, by their id.
+    deliveries: {},
     // The colleagues, as far as they have been asked for.
     team: null,
     // By name: {note, editing}, where what is written is a note, and which one is changed.
@@ -33,7 +37,7 @@ export function initialState({ me, seen }) {
     // Server time minus ours, in milliseconds.
     skew: 0,
     busy: null,
-    // {code, name, details}: what went wrong last, and whose doing it was.
+    // {what, code, name, details}: what went wrong last, at what, and whose doing it was.
     problem: null,
   };
 }
@@ -76,7 +80,9 @@ export function reduce(state, action) {
     case "queued":
       return withThread(state, action.name, (t) => thread.withQueued(t, action.item));
     case "sent":
-      return withThread(state, action.name, (t) => withMessage(t, action.message));
+      return withThread(withDelivery(state, action.message), action.name, (t) =>
+        withMessage(t, action.message),
+      );
     case "delayed":
       return withThread(state, action.name, (t) => thread.withDelayed(t, action));
     case "unsent":
@@ -117,15 +123,21 @@ export function opened(state) {
   return state.selected ? (state.conversations[state.selected] ?? unopened) : null;
 }
 
+export const isOnDuty = (status) => ["online", "busy"].includes(status);
+
 export const supervises = ({ role }) => role !== "agent";
 
 /** May this agent read and follow it? The server decides; this only spares a refusal. */
 export function watchable({ session_name: name, status, agent }, { me, inbox }) {
   if (status !== "manual_live" || agent?.id === me.id || supervises(me)) return true;
-  return [...inbox.transfers, ...inbox.assists].some((each) => sessionOf(each) === name);
+  return [...inbox.transfers, ...inbox.assists].some((each) => each.session_name === name);
 }
 
-export const sessionOf = ({ session, session_name: name }) => session?.session_name ?? name;
+/** Requests that this agent is to answer. */
+export function asked({ me, inbox }) {
+  const ofMe = ({ to_agent: agent }) => agent.id === me.id;
+  return { transfers: inbox.transfers.filter(ofMe), assists: inbox.assists.filter(ofMe) };
+}
 
 /** In this order they are worked off: who has waited longest for an answer, then the others. */
 export function byUnanswered(items) {
@@ -166,6 +178,23 @@ function withSelected(state, name) {
   const fresh = new Set(state.fresh);
   fresh.delete(name);
   return { ...state, selected: name, fresh, problem: null };
+}
+
+function withDelivery(state, { id, delivery }) {
+  if (!delivery) return state;
+  return { ...state, deliveries: { ...state.deliveries, [id]: delivery } };
+}
+
+/** An answer to what this agent asked, or a mention in a note. */
+function withNews(state, { type, payload }) {
+  const { me, inbox } = state;
+  const { status, from_agent: from, asked_by: by } = payload;
+  const own = from?.id === me.id || by?.id === me.id;
+  const answers = ["accepted", "declined", "expired", "answered"];
+  if (type !== "mention" && !(own && answers.includes(status))) return state;
+  const id = `${type} ${payload.id ?? payload.note?.id ?? payload.session_name}`;
+  const others = inbox.news.filter((each) => each.id !== id);
+  return { ...state, inbox: { ...inbox, news: [...others, { id, kind: type, payload }] } };
 }
 
 function withoutRequest(state, { kind, id }) {
@@ -223,6 +252,10 @@ function withEvent(state, { type, payload }, watched) {
     case "presence":
       if (payload.agent.id !== state.me.id) return state;
       return { ...state, me: { ...state.me, status: payload.status } };
+    case "transfer_answer":
+    case "assist_answer":
+    case "mention":
+      return withNews(state, { type, payload });
     case "message":
       return withConversation(state, watched, (known) => ({
         ...known,

@@ -2,7 +2,7 @@
 
 import { el, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
 import { aboutAgent } from "./colleagues.js";
-import { supervises } from "./reducer.js";
+import { isOnDuty, supervises } from "./reducer.js";
 
 const ORDER = ["online", "busy", "break", "offline"];
 
@@ -20,14 +20,15 @@ export class Team {
     const { t } = this;
     show(this.element, supervises(me) && team !== null);
     if (!team) return;
-    const present = team.filter(({ status }) => ["online", "busy"].includes(status));
+    const present = team.filter(({ status }) => isOnDuty(status));
     setText(this.title, t.count(present.length, "{n} agent on duty", "{n} agents on duty"));
     const sorted = [...team].sort(
       (a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || a.name.localeCompare(b.name),
     );
     reconcile(this.list, sorted, {
       key: ({ id }) => id,
-      make: () => el("li", {}, el("span.presence-dot"), el("span.team-name"), el("span.team-about")),
+      make: () =>
+        el("li", {}, el("span.presence-dot"), el("span.team-name"), el("span.team-about")),
       update: (element, agent) => {
         const [dot, name, about] = element.children;
         dot.dataset.status = agent.status;

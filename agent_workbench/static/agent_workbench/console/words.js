@@ -118,7 +118,7 @@ export function outcomeName(code, t) {
 }
 
 export function severityName(code, t) {
-  return { low: t("Minor"), high: t("Serious") }[code] ?? t("Ordinary");
+  return { low: t("Minor"), high: t("Serious") }[code] ?? "";
 }
 
 export function presenceName(code, t) {
@@ -170,6 +170,77 @@ export function noticeText({ kind, details }, customer, t) {
     }
     default:
       return t("There is news of {customer}.", { customer });
+  }
+}
+
+/** What a colleague has answered, or where one is mentioned. */
+export function newsText({ kind, payload }, customer, t) {
+  const name = (payload.to_agent ?? payload.note?.author ?? payload.by)?.name;
+  if (kind === "mention") {
+    return t("{name} mentions you in a note about {customer}.", { name, customer });
+  }
+  if (kind === "assist_answer") {
+    return t("{name} has answered your question about {customer}.", { name, customer });
+  }
+  switch (payload.status) {
+    case "accepted":
+      return t("{name} has taken over {customer}.", { name, customer });
+    case "declined":
+      return t("{name} declined. {customer} stays with you.", { name, customer });
+    default:
+      return t("{name} did not answer in time. {customer} stays with you.", { name, customer });
+  }
+}
+
+/** How a reply has reached the customer. */
+export function deliveryName(delivery, t) {
+  switch (delivery) {
+    case "live":
+      return t("Shown on the customer's page");
+    case "mail":
+      return t("Sent by email");
+    default:
+      return t("No address: seen when the customer comes back");
+  }
+}
+
+/** What went wrong, and what can be done about it. */
+export function problemText({ code, name, details }, t) {
+  switch (code) {
+    case "ALREADY_TAKEN":
+    case "NOT_ASSIGNED":
+      return name
+        ? t("{name} has this conversation.", { name })
+        : t("This conversation is not yours any more.");
+    case "NOT_LIVE":
+      return t("No agent has this conversation any more.");
+    case "SESSION_CLOSED":
+      return t("The conversation is closed.");
+    case "ILLEGAL_TRANSITION":
+      return t("The conversation has changed meanwhile. Look at it again.");
+    case "AT_CAPACITY":
+      return t("You have {n} of {most} conversations. End one of them first.", {
+        n: details.sessions,
+        most: details.max_sessions,
+      });
+    case "AGENT_UNAVAILABLE":
+    case "AGENT_NOT_FOUND":
+      return t("This colleague cannot take a conversation now.");
+    case "TRANSFER_PENDING":
+      return t("A colleague is being asked already.");
+    case "TRANSFER_ENDED":
+    case "ASSIST_ENDED":
+      return t("This request is over.");
+    case "ASSIST_OPEN":
+      return t("This colleague is being asked already.");
+    case "NOT_PERMITTED":
+      return t("Your role does not permit this.");
+    case "CSRF_FAILED":
+      return t("Your login has changed in another tab. Please reload the page.");
+    case "unreachable":
+      return t("No connection. Please try again.");
+    default:
+      return t("That did not work. Please try again.");
   }
 }
 

@@ -13,9 +13,9 @@ export class ThreadView {
    * own: the role on this side, whose bubbles are on the right ("user", or "agent").
    * names(item): who is the author; quiet(item): whose name is left to screen readers, else
    * one's own and the system's; origin: what relative source links belong to.
-   * actions: {older, retry, discard(client_id)}, judge(id, helpful, comment) where answers may
-   * be judged, and where notes are shown note(item), the
-   * elements below one. refocus(): what had the focus in the thread is gone.
+   * actions: {older, retry, discard(client_id)}; judge(id, helpful, comment) where answers may
+   * be judged; remark(item), what else is said below one; and where notes are shown note(item),
+   * the elements below one. refocus(): what had the focus in the thread is gone.
    */
   constructor({ t, own, names, quiet, origin, actions, label, refocus = () => {} }) {
     Object.assign(this, { t, own, names, origin, actions, refocus });
@@ -229,7 +229,8 @@ export class ThreadView {
     const interrupted = item.status === "interrupted"
       ? el("span.foot-interrupted", { "data-testid": "interrupted" }, t("Interrupted"))
       : null;
-    return [interrupted, item.role === "system" ? null : time].filter(Boolean);
+    const remark = this.actions.remark?.(item);
+    return [interrupted, remark, item.role === "system" ? null : time].filter(Boolean);
   }
 }
 
@@ -289,6 +290,7 @@ function same(a, b) {
     a.problem === b.problem &&
     a.status === b.status &&
     a.feedback === b.feedback &&
-    a.edited_at === b.edited_at
+    a.edited_at === b.edited_at &&
+    a.delivery === b.delivery
   );
 }
