@@ -219,14 +219,14 @@ def test_logout_ends_the_agents_streams_everywhere(desk: Desk) -> None:
 def test_deactivated_agent_loses_its_streams_everywhere(
     desk: Desk, module_redis_server: RedisServer
 ) -> None:
-    desk.database.create_agent("carol", "a long passphrase")
-    carol = desk.clients.agent(desk.here, "carol", "a long passphrase")
-    streams = desk.both(carol)
+    desk.database.create_agent("dave", "a long passphrase")
+    dave = desk.clients.agent(desk.here, "dave", "a long passphrase")
+    streams = desk.both(dave)
 
     ask(
         desk.database,
         "from django.contrib.auth.models import User\n"
-        "user = User.objects.get(username='carol')\n"
+        "user = User.objects.get(username='dave')\n"
         "user.is_active = False\n"
         "user.save()",
         USE_REDIS_SSE="true",
@@ -234,7 +234,7 @@ def test_deactivated_agent_loses_its_streams_everywhere(
     )
 
     assert_ended(streams)
-    assert refused(carol, "/agent/events") == 401
+    assert refused(dave, "/agent/events") == 401
 
 
 def test_take_over_shuts_out_those_who_looked_on(desk: Desk) -> None:
