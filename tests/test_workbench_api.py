@@ -774,6 +774,7 @@ CALLS = [
     ("POST", "/agent/logout"),
     ("GET", "/agents"),
     ("GET", "/agents/available"),
+    ("GET", "/audit"),
     ("GET", "/sessions"),
     ("GET", "/sessions/queue"),
     ("GET", "/sessions/{}"),
