@@ -539,6 +539,18 @@ def test_idle_conversation_is_followed_up_once_and_then_closed(
     assert [status_of(name) for name in (answered, unanswered)] == ["closed", "manual_live"]
 
 
+def test_customer_who_says_nothing_is_not_asked_again(alice: Agent, settings: Settings) -> None:
+    settings.IDLE_FOLLOW_UP_SECONDS = 100
+    console_of(alice)
+    name = live_with(alice, answered=True)
+    for _ in range(3):
+        passes(101)
+        watch.look()
+    lines = Message.objects.filter(session__name=name, content__startswith="Is there anything")
+    assert lines.count() == 1
+    assert status_of(name) == "manual_live"
+
+
 def test_conversation_that_goes_on_is_not_closed(alice: Agent, settings: Settings) -> None:
     settings.IDLE_FOLLOW_UP_SECONDS, settings.IDLE_CLOSE_SECONDS = 100, 50
     console_of(alice)

@@ -30,6 +30,7 @@ def became(status: str, reason: str) -> expect.Expected:
     )
 
 
+@pytest.mark.vendor("postgresql")
 def test_customer_hears_of_a_lost_agent_when_the_workbench_has_died(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
