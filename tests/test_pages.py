@@ -668,7 +668,8 @@ def test_widget_works_on_another_origin(
         "<!doctype html><html lang=zh-CN><body><h1>Shop</h1>"
         # What shops do to elements of theirs is not to reach ours.
         "<style>div, button, textarea { display: none; color: transparent }</style>"
-        f"<script async src={service.base_url}/widget.js data-nickname=Mia></script>"
+        f"<script async src={service.base_url}/widget.js data-nickname=Mia data-vip=true>"
+        "</script>"
     )
     # As docs/operations.md says, and no more.
     foreign_shop.policy = (
@@ -678,7 +679,11 @@ def test_widget_works_on_another_origin(
     page = pages.open(foreign_shop.origin)
     page.get_by_role("button", name="打开在线咨询").click()
     page.get_by_label("输入消息").fill("source: 答案")
-    page.get_by_label("输入消息").press("Enter")
+    with page.expect_request("**/api/sessions") as begun:
+        page.get_by_label("输入消息").press("Enter")
+    assert begun.value.post_data_json == {
+        "language": "zh-hans", "nickname": "Mia", "email": "", "metadata": {"vip": True},
+    }  # fmt: skip
     source = page.get_by_role("link", name="Scripted")
     expect(source).to_have_attribute("href", f"{service.base_url}/help/scripted/")
     page.reload()

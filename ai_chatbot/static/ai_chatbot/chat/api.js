@@ -11,8 +11,9 @@ export class CustomerApi {
     return call("GET", `${this.base}/config?language=${encodeURIComponent(language)}`);
   }
 
-  begin({ language, nickname = "", email = "" }) {
-    return call("POST", `${this.base}/sessions`, { body: { language, nickname, email } });
+  begin({ language, nickname = "", email = "", vip = false }) {
+    const body = { language, nickname, email, metadata: vip ? { vip } : {} };
+    return call("POST", `${this.base}/sessions`, { body });
   }
 
   state(session) {

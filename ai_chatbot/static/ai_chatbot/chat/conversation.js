@@ -13,7 +13,7 @@ import { gapIn } from "./thread.js";
 const LOST = new Set([401, 403, 404]);
 
 export class Conversation {
-  /** `visitor`: {language, nickname, email} of a session still to be begun. */
+  /** `visitor`: {language, nickname, email, vip} of a session still to be begun. */
   constructor({ origin, visitor }) {
     this.api = new CustomerApi(origin);
     this.memory = new Memory(origin);

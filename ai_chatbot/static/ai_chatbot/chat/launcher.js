@@ -10,14 +10,14 @@ import { ChatView } from "./view.js";
 const NARROW = "(max-width: 480px)";
 
 class Launcher {
-  constructor({ origin, language, nickname, email }) {
+  constructor({ origin, language, nickname, email, vip }) {
     const t = translator(
       pickLanguage(language, document.documentElement.lang, navigator.languages),
     );
     this.t = t;
     this.conversation = new Conversation({
       origin,
-      visitor: { language: t.language, nickname, email },
+      visitor: { language: t.language, nickname, email, vip },
     });
     this.memory = this.conversation.memory;
     this.view = new ChatView({
