@@ -1,7 +1,7 @@
 """Who gets which conversation: within what each agent may have, by hand and by itself."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier, Event
 from typing import Any
 
@@ -931,3 +931,23 @@ def test_two_services_keep_the_line_moving(
     assert served(2) == "dana"
     erik.release(customers[1].session)
     assert served(3) == "erik"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_session_that_two_rounds_give_to_different_agents_goes_to_one() -> None:
+    alice, bob = make_agent("alice"), make_agent("bob")
+    for _ in range(5):
+        name = waiting()
+        pk = ChatSession.objects.get(name=name).pk
+        chosen = [Agent.objects.with_live().get(pk=agent.pk) for agent in (alice, bob)]
+        results = at_once(
+            *(
+                lambda agent=agent, pk=pk: assignment._assign_waiting(pk, agent)
+                for agent in chosen
+            )
+        )
+        given = [result for result in results if isinstance(result, datetime)]
+        assert len(given) == 1, results
+        changes = [event["payload"]["status"] for event in events_of(name, "status_change")]
+        assert changes == ["pending_manual", "manual_live"]
+        handoff.close(name, None, reason=Reason.CLOSED_BY_CUSTOMER)
