@@ -244,7 +244,9 @@ def test_reply_after_hours_says_how_it_reaches_the_customer(
     expect(console.get_by_text("Order 4711 never came").first).to_be_visible()
     expect(console.get_by_text("your reply goes to ming@example.com")).to_be_visible()
     write(console, "It is on its way")
-    expect(bubble(console, "It is on its way")).to_contain_text("Sent by email")
+    expect(bubble(console, "It is on its way")).to_contain_text(
+        "Goes by email to ming@example.com"
+    )
 
     console.get_by_role("tab", name="By email").click()
     rows = console.locator("[data-session]")
@@ -271,7 +273,7 @@ def test_agent_who_was_away_reads_what_has_become_of_the_conversation(
 
     back = open_console(pages, hasty, "alice")
     notice = news(back, f"You were away, and Guest {session_of(customer)[-4:]} went back")
-    notice.get_by_role("link", name="Look at it").click()
+    notice.get_by_role("link").click()
     expect(back.get_by_test_id("session-status")).to_have_text("Waiting")
     expect(notice).to_have_count(0)
     back.reload()

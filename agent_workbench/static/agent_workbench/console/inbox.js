@@ -1,7 +1,7 @@
 /* What waits for this agent: requests to take a conversation, questions of colleagues, and what
    has happened meanwhile. It stands between the bar and the lists, and covers nothing. */
 
-import { el, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
+import { el, icon, icons, reconcile, setText, show } from "../../ai_chatbot/chat/dom.js";
 import { asked } from "./reducer.js";
 import { customerName, newsText, noticeText, problemText, stopwatch } from "./words.js";
 
@@ -125,6 +125,7 @@ export class Inbox {
       element.until = null;
     }
     show(text, text.textContent !== "");
+    show(open, request.session_name !== this.desk.state.selected);
     open.href = `#${encodeURIComponent(request.session_name)}`;
     for (const button of answers) button.disabled = this.desk.state.busy === "respond";
   }
@@ -133,20 +134,19 @@ export class Inbox {
     const { t, desk } = this;
     const read = () => (local ? desk.dismiss(id) : desk.readNotice(id));
     const parts = {
-      text: el("span"),
+      open: el("a", { onclick: read }),
       time: el("time.inbox-time"),
-      open: el("a.small-button", { onclick: read }, t("Look at it")),
     };
     const button = el(
-      "button.small-button",
-      { type: "button", onclick: read },
-      t("Mark as read"),
+      "button.icon-button",
+      { type: "button", onclick: read, "aria-label": t("Mark as read"), title: t("Mark as read") },
+      icon(icons.close),
     );
     const element = el(
-      "li.inbox-item",
+      "li.inbox-item.inbox-notice",
       { "data-testid": "agent-notice" },
-      el("div.inbox-words", {}, parts.text, parts.time),
-      el("div.inbox-buttons", {}, parts.open, button),
+      el("div.inbox-words", {}, parts.open, parts.time),
+      button,
     );
     element.parts = parts;
     return element;
@@ -154,10 +154,10 @@ export class Inbox {
 
   #fillNotice(element, notice) {
     const { t } = this;
-    const { text, time, open } = element.parts;
+    const { time, open } = element.parts;
     element.dataset.kind = notice.kind;
     const words = notice.local ? newsText : noticeText;
-    setText(text, words(notice, this.#customer(notice), t));
+    setText(open, words(notice, this.#customer(notice), t));
     show(time, !notice.local);
     open.href = `#${encodeURIComponent(notice.session_name)}`;
     if (notice.local) return;

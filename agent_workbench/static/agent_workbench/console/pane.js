@@ -9,7 +9,8 @@ import { HandoffCard } from "./record.js";
 import { asked, isMine, opened, supervises, watchable } from "./reducer.js";
 import {
   customerName,
-  deliveryName,
+  deliveryText,
+  feedbackText,
   priorities,
   priorityName,
   problemText,
@@ -112,7 +113,7 @@ export class Pane {
       refocus: () => this.#focusWriting(),
       actions: {
         note: (item) => this.#noteFoot(item),
-        remark: ({ delivery }) => delivery && deliveryName(delivery, t),
+        remark: (item) => this.#remark(item),
         older: () => desk.readOlder(),
         retry: () => desk.outbox.retry(),
         discard: (clientId) => desk.outbox.discard(clientId),
@@ -353,15 +354,17 @@ export class Pane {
         ? t("You are changing a note.")
         : note
           ? t("Only agents see this.")
-          : byEmail ? deliveryText(details, t) : "",
+          : replies ? destinationText(details, customerIsGone(state, byEmail), t) : "",
     );
   }
 
+  /** Who is asked sees the request itself, at the top. */
   #pending({ transfer }) {
     const { t } = this;
-    show(this.pending, Boolean(transfer));
-    this.pending.until = transfer ? Date.parse(transfer.expires_at) : null;
-    if (!transfer) return;
+    const shown = Boolean(transfer) && transfer.to_agent.id !== this.desk.state.me.id;
+    show(this.pending, shown);
+    this.pending.until = shown ? Date.parse(transfer.expires_at) : null;
+    if (!shown) return;
     this.pending.request = transfer.id;
     setText(
       this.pendingText,
@@ -457,6 +460,16 @@ export class Pane {
     this.composer.focus();
   }
 
+  /** What became of a message. That of a live one appears on the customer's page goes without
+   * saying. */
+  #remark({ delivery, feedback }) {
+    const { t } = this;
+    if (typeof feedback === "boolean") return feedbackText(feedback, t);
+    const details = opened(this.desk.state)?.details;
+    if (!delivery || (delivery === "live" && details?.status === "manual_live")) return null;
+    return deliveryText(delivery, addressOf(details), t);
+  }
+
   /** When it was written, and what its author can do with it. */
   #noteFoot(note) {
     const { t, desk } = this;
@@ -498,7 +511,7 @@ export class Pane {
       [t("Email"), details.contact?.email || details.email || t("not given")],
       [t("The customer's note"), details.contact?.note],
       [t("Language"), languageName(details.language, t)],
-      [t("Reason"), details.reason],
+      [t("Reason"), details.handoff ? "" : details.reason],
       [t("Asked for a person"), details.escalated_at && t.dateTime(details.escalated_at)],
       [t("Begun"), t.dateTime(details.created_at)],
       [t("Agent"), details.agent?.name],
@@ -641,13 +654,27 @@ function writingIn(state) {
   return { note, editing: note ? editing : null };
 }
 
-/** Where a reply to somebody who waits for an email goes. */
-function deliveryText({ contact, email }, t) {
-  const address = contact?.email || email;
-  if (address) {
-    return t("If the customer's page is not open, your reply goes to {address}.", { address });
+const addressOf = (details) => details?.contact?.email || details?.email || "";
+
+/** As far as it is known here: null where it is not. */
+function customerIsGone(state, byEmail) {
+  if (byEmail) return null;
+  const item = state.lists.mine.items.find((each) => each.session_name === state.selected);
+  return Boolean(item?.customer_gone_at);
+}
+
+/** Where a reply goes, if that is not the customer's page. */
+function destinationText(details, gone, t) {
+  if (gone === false) return "";
+  const address = addressOf(details);
+  if (!address) {
+    return gone
+      ? t("The customer has left the page, and no address.")
+      : t("No address was left: your reply is seen when the customer comes back.");
   }
-  return t("No address was left: your reply is seen when the customer comes back.");
+  return gone
+    ? t("The customer has left the page. Your reply goes to {address}.", { address })
+    : t("If the customer's page is not open, your reply goes to {address}.", { address });
 }
 
 function withDeliveries(thread, deliveries) {

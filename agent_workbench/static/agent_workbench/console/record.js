@@ -30,7 +30,7 @@ export class HandoffCard {
       "details.record",
       { "data-testid": "handoff", hidden: true },
       el("summary", {}, this.title, this.severity, this.brief),
-      el("div.record-inside", {}, this.body, this.before),
+      (this.inside = el("div.record-inside", {}, this.body, this.before)),
     );
   }
 
@@ -56,8 +56,10 @@ export class HandoffCard {
         el("div.record-fact", {}, el("b", {}, name), el(kind ?? "p", { dir: "auto" })),
       update: (element, [, value]) => this.#fill(element.lastChild, value),
     });
+    show(this.body, facts.length > 0);
     const earlier = (handoffs ?? []).filter(({ id }) => id !== handoff.id);
     show(this.before, earlier.length > 0);
+    show(this.inside, facts.length + earlier.length > 0);
     setText(this.beforeTitle, t.count(earlier.length, "{n} earlier time", "{n} earlier times"));
     reconcile(this.earlier, earlier, {
       key: ({ id }) => id,

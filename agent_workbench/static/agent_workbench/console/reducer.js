@@ -180,6 +180,13 @@ function withSelected(state, name) {
   return { ...state, selected: name, fresh, problem: null };
 }
 
+function withFeedback(known, { message_id: id, helpful }) {
+  const messages = known.messages.map((message) =>
+    message.id === id ? { ...message, feedback: helpful } : message,
+  );
+  return { ...known, messages };
+}
+
 function withDelivery(state, { id, delivery }) {
   if (!delivery) return state;
   return { ...state, deliveries: { ...state.deliveries, [id]: delivery } };
@@ -261,6 +268,8 @@ function withEvent(state, { type, payload }, watched) {
         ...known,
         thread: withMessage(known.thread, payload, known.details?.status === "bot_active"),
       }));
+    case "reply_feedback":
+      return withThread(state, watched, (t) => withFeedback(t, payload));
     case "reply_started":
       return withThread(state, watched, (t) => thread.withReplyStarted(t, payload));
     case "reply_delta":

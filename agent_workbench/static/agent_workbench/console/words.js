@@ -193,15 +193,20 @@ export function newsText({ kind, payload }, customer, t) {
 }
 
 /** How a reply has reached the customer. */
-export function deliveryName(delivery, t) {
+export function deliveryText(delivery, address, t) {
   switch (delivery) {
     case "live":
       return t("Shown on the customer's page");
     case "mail":
-      return t("Sent by email");
+      return t("Goes by email to {address}", { address });
     default:
       return t("No address: seen when the customer comes back");
   }
+}
+
+/** What the customer thought of an answer of the AI. */
+export function feedbackText(helpful, t) {
+  return helpful ? t("The customer: this helped") : t("The customer: this did not help");
 }
 
 /** What went wrong, and what can be done about it. */
