@@ -386,6 +386,8 @@ def runner(settings: Any) -> Iterator[None]:
     work = asyncio.run_coroutine_threadsafe(replies.keep_answering(lambda: None), hub.loop)
     yield
     assert not work.done(), "the runner ended"
+    # What a turn's end announces must not meet a hub that is gone.
+    wait_until(lambda: not replies._running(hub.loop), what="the last turn to be over")
     work.cancel()
     asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
     hub.loop.call_soon_threadsafe(hub.loop.stop)
