@@ -31,6 +31,7 @@ from ai_chatbot.conversation import handoff, hours
 from ai_chatbot.conversation.people import Person
 from ai_chatbot.models import (
     ChatSession,
+    ChatSessionQuerySet,
     HandoffRecord,
     Outcome,
     Priority,
@@ -153,16 +154,15 @@ def prioritise(session_name: str, agent: Agent, priority: Priority) -> ChatSessi
 def drain() -> int:
     """Give those who wait to agents who are online and have room; how many were given.
 
-    In the line's order; whom nobody fits blocks nobody behind. One round, of at most
+    In the line's order; whom nobody fits blocks nobody behind, nor does a customer who is known
+    to be gone, who keeps the place and is served when back. One round, of at most
     GIVEN_AT_ONCE. Rounds may run at the same time: they give no session twice and exceed no
     limit together, but each follows the line by itself.
     """
     way = WAYS[settings.ASSIGNMENT]
     if way is None or not (free := _Free(way)) or not hours.is_open():
         return 0
-    line = ChatSession.objects.pending().values_list(
-        "pk", "language", "skills", "former_agent_id", named=True
-    )
+    line = _served().values_list("pk", "language", "skills", "former_agent_id", named=True)
     taken = _lately_taken()
     given = 0
     for waiting in line[:LOOKED_AT]:
@@ -175,6 +175,11 @@ def drain() -> int:
         if given >= GIVEN_AT_ONCE or not free:
             break
     return given
+
+
+def _served() -> ChatSessionQuerySet:
+    """The line, without those who would keep an agent from others, and are not there."""
+    return ChatSession.objects.pending().filter(customer_gone_at__isnull=True)
 
 
 # Those that could not be given, and of which it has been said.
@@ -307,12 +312,12 @@ def _lately_taken() -> dict[int, Taken]:
 
 @transaction.atomic
 def _assign_waiting(pk: int, chosen: Agent) -> datetime | None:
-    """When it was given; None: the session does not wait any more.
+    """When it was given; None: the session does not wait any more, or its customer has gone.
 
     Raises _Moved: another agent may have become the better choice; _Held.
     """
     # Whoever has it locked may have it for long, and the others in line would wait as well.
-    waiting = ChatSession.objects.filter(pk=pk, status=Status.PENDING_MANUAL)
+    waiting = _served().filter(pk=pk)
     session = waiting.select_for_update(skip_locked=True).first()
     if session is None:
         if waiting.exists():

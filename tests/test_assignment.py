@@ -803,6 +803,50 @@ def test_session_that_cannot_be_given_blocks_nobody(
     assert caplog.text.count("cannot be assigned") == 1
 
 
+def test_customer_who_is_gone_is_given_to_nobody_until_back(
+    alice: Colleague, sue: Colleague, way: str
+) -> None:
+    limit(alice, 1)
+    gone, behind = waiting(customer_gone_at=timezone.now()), waiting()
+    assert assignment.drain() == 1
+    assert owners(gone, behind) == ["", "Alice"]
+    assert states.state(gone)["queue"]["position"] == 1
+    handoff.close(behind, None, reason=Reason.CLOSED_BY_CUSTOMER)
+    assert assignment.drain() == 0
+    later = waiting()
+    ChatSession.objects.filter(name=gone).update(customer_gone_at=None)
+    assert assignment.drain() == 1
+    assert owners(gone, later) == ["Alice", ""]
+
+
+@pytest.mark.parametrize("how", ["takeover", "assign"])
+def test_customer_who_is_gone_can_be_taken_by_hand(
+    alice: Colleague, sue: Colleague, way: str, how: str
+) -> None:
+    name = waiting(customer_gone_at=timezone.now())
+    if how == "takeover":
+        answer = alice.post(f"/sessions/{name}/takeover")
+    else:
+        answer = sue.post(f"/sessions/{name}/assign", {"agent_id": alice.agent.user_id})
+    assert answer.status_code == 200
+    assert owners(name) == ["Alice"]
+
+
+def test_customer_who_goes_between_the_choice_and_the_lock_is_not_given(
+    alice: Colleague, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give = assignment._assign_waiting
+
+    def too_late(pk: int, agent: Agent) -> Any:
+        ChatSession.objects.filter(pk=pk).update(customer_gone_at=timezone.now())
+        return give(pk, agent)
+
+    monkeypatch.setattr(assignment, "_assign_waiting", too_late)
+    name = waiting()
+    assert assignment.drain() == 0
+    assert owners(name) == [""]
+
+
 def test_watch_assigns(alice: Colleague, way: str) -> None:
     name = waiting()
     watch.look()
