@@ -244,7 +244,7 @@ def _available(agent: Agent) -> Agent:
         raise AgentUnavailable(why="inactive")
     if agent.status not in presence.ON_DUTY:
         raise AgentUnavailable(why=agent.status)
-    if agent.seen_at is None or agent.seen_at <= timezone.now() - presence.absence():
+    if not presence.on_duty().filter(pk=agent.pk).exists():
         raise AgentUnavailable(why="offline")
     live = agent.live
     if live >= agent.max_sessions:

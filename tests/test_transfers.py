@@ -15,10 +15,10 @@ from agent_workbench import access, assignment, transfers
 from agent_workbench.exceptions import WorkbenchError
 from agent_workbench.models import Agent, Note, Notice, Role, TransferRequest
 from ai_chatbot import events
-from ai_chatbot.conversation import handoff
+from ai_chatbot.conversation import handoff, rounds
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import AuditEntry, ChatSession, HandoffRecord, Reason
-from sse.models import Event
+from sse.models import Event, Lease
 from sse.targets import CONTROL
 from tests.in_process import Colleague, Json, Visitor, error_of, events_of, make_agent
 
@@ -198,6 +198,18 @@ def test_only_who_can_take_it_is_asked(
         row.update(status=why)
     details = refuse(alice, live, bob.agent.user_id, 409, "AGENT_UNAVAILABLE")["details"]
     assert details["why"] == ("offline" if why == "gone" else why)
+
+
+def test_who_could_not_be_seen_while_nobody_looked_may_be_asked(
+    alice: Colleague, bob: Colleague, live: str
+) -> None:
+    """As after an outage of the database, which renewed nobody's presence."""
+    now = timezone.now()
+    Lease.objects.create(
+        name=rounds.WATCH, holder="somebody", until=now, round_at=now, since=now
+    )
+    Agent.objects.filter(pk=bob.agent.pk).update(seen_at=now - timedelta(seconds=70))
+    assert ask(alice, live, "bob")["status"] == "pending"
 
 
 def test_busy_agent_may_be_asked(alice: Colleague, bob: Colleague, live: str) -> None:
