@@ -98,7 +98,6 @@ def main() -> int:
     ):
         names = [f"agent{number}" for number in range(1, options.agents + 1)]
         for name in names:
-            # Known to customers by another name than to the door.
             database.create_agent(name, PASSWORD, "--max-sessions", str(MOST))
         settings = {
             name: f"{max(seconds / options.speed, LEAST.get(name, 0.0)):.3f}"

@@ -100,36 +100,37 @@ class Day:
     # --- How it went ----------------------------------------------------------------------
 
     def drains(self) -> list[float]:
-        """Of each assignment: since when somebody waited and somebody had room, in seconds of
-        the wall."""
+        """Of each assignment, how long the slot that it took had been free while its customer
+        was in line, in seconds of the wall."""
         steps: list[tuple[float, int, str, str]] = []
-        steps += [(change.at, 1, change.what, change.status) for change in self.sessions]
         steps += [(change.at, 0, change.what, change.status) for change in self.presence]
+        steps += [(change.at, 1, change.what, change.status) for change in self.sessions]
         for held in self.held:
-            steps.append((held.begun, 3, held.agent, held.by))
+            steps.append((held.begun, 3, held.agent, held.session))
             if held.ended is not None:
                 steps.append((held.ended, 2, held.agent, ""))
-        waiting: set[str] = set()
-        online: set[str] = set()
-        has: Counter[str] = Counter()
-        since: float | None = None
+        assigned = {(held.session, held.begun) for held in self.held if held.by == "assigned"}
+        waiting: dict[str, float] = {}
+        online: dict[str, float] = {}
+        # Since when each free slot has been, the longest first.
+        free = {agent: [0.0] * most for agent, most in self.most.items()}
         found = []
-        for at, kind, what, status in sorted(steps):
-            if kind == 0:
-                (online.add if status == "online" else online.discard)(what)
+        for at, kind, what, other in sorted(steps):
+            if kind == 0 and other == "online":
+                online.setdefault(what, at)
+            elif kind == 0:
+                online.pop(what, None)
+            elif kind == 1 and other == "pending_manual":
+                waiting.setdefault(what, at)
             elif kind == 1:
-                (waiting.add if status == "pending_manual" else waiting.discard)(what)
+                waiting.pop(what, None)
             elif kind == 2:
-                has[what] -= 1
+                free[what].append(at)
             else:
-                if status == "assigned" and since is not None:
-                    found.append(at - since)
-                has[what] += 1
-            room = any(has[agent] < self.most[agent] for agent in online)
-            if not (waiting and room):
-                since = None
-            elif since is None:
-                since = at
+                since = free[what].pop(0) if free[what] else at
+                if (other, at) in assigned:
+                    begun = (since, online.get(what, at), waiting.get(other, at))
+                    found.append(max(0.0, at - max(begun)))
         return found
 
     def estimates(self) -> list[tuple[Visit, float]]:
@@ -151,7 +152,7 @@ class Day:
         told = self.estimates()
         queued = [(visit, waited) for visit, waited in told if _longest(visit) > SHORTEST_TOLD]
         within = [_told(visit)[0] <= waited <= _told(visit)[1] for visit, waited in queued]
-        below = [waited <= _told(visit)[1] for visit, waited in told]
+        below = [waited <= _longest(visit) for visit, waited in queued]
         errors = [
             abs(sum(_told(visit)) / 2 - waited) / max(waited, SHORTEST_TOLD)
             for visit, waited in queued
@@ -165,7 +166,7 @@ class Day:
             ("abandoned", str(ends["left the line"] + ends["closed the page"])),
             ("taken or given", ", ".join(f"{by} {n}" for by, n in sorted(reasons.items()))),
             ("waited, median", _minutes(waited for _, waited in told)),
-            ("told a wait above the shortest", str(len(queued))),
+            ("told to wait for more than a minute", str(len(queued))),
             (
                 "... its median relative error",
                 _share(errors, statistics.median),
@@ -174,7 +175,7 @@ class Day:
                 "... true wait within the range",
                 _share(within),
             ),
-            ("told at most, and it was", _share(below)),
+            ("... waited no longer than its end", _share(below)),
             ("slot free to assigned, p50", _seconds(drains, 50)),
             ("slot free to assigned, p99", _seconds(drains, 99)),
         ]
