@@ -68,7 +68,7 @@ class CodesField(forms.CharField):
             raise ValidationError(_("At most %(number)s.") % {"number": CODES_AT_MOST})
         for code in codes:
             if not self._pattern.fullmatch(code):
-                raise ValidationError(_("“%(code)s” is no code.") % {"code": code})
+                raise ValidationError(_("“%(code)s” is not a language code.") % {"code": code})
         return codes
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -82,12 +82,12 @@ class AgentForm(ModelForm):  # type: ignore[type-arg]
     languages = CodesField(
         pattern=r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}",
         label=gettext_lazy("Languages"),
-        help_text=gettext_lazy("Codes with commas between them: en, zh-hans. Empty: all."),
+        help_text=gettext_lazy("Codes separated by commas: en, zh-hans. Empty: all."),
     )
     skills = CodesField(
         pattern=r"[\w.+-]{1,50}",
         label=gettext_lazy("Skills"),
-        help_text=gettext_lazy("Words with commas between them: billing, returns."),
+        help_text=gettext_lazy("Words separated by commas: billing, returns."),
     )
 
     def clean_role(self) -> str:

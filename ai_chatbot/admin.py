@@ -176,7 +176,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Send again what failed"), permissions=["change"])
     def send_again(self, request: HttpRequest, mails: QuerySet[Mail]) -> None:
         count = outbox.send_again(mails)
-        text = ngettext("%d mail is sent again.", "%d mails are sent again.", count) % count
+        text = ngettext("%d email will be sent again.", "%d emails will be sent again.", count)
+        text %= count
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
 
@@ -306,11 +307,11 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             {
                 "fields": ["time_zone", "holidays_country", "holidays_region"],
                 "description": _(
-                    "Times belong to the day on which they begin; they go on over midnight "
-                    "where they do not close after they open, and 00:00 to 00:00 is a whole "
-                    "day. Without any, the setting OPENING_HOURS counts. On public holidays "
-                    "it is closed, unless they are among the special days; a special day "
-                    "without times is closed."
+                    "Times belong to the day on which they begin. They go on past midnight "
+                    "where the closing time is not after the opening time; 00:00 to 00:00 is a "
+                    "whole day. Without any, the setting OPENING_HOURS applies. Public "
+                    "holidays are closed, unless they are among the special days; a special "
+                    "day without times is closed."
                 ),
             },
         )

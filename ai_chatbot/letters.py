@@ -68,7 +68,7 @@ def _was_read(session: ChatSession, message: Message) -> bool:
 def _to_staff(session: ChatSession) -> EmailMessage:
     with override(settings.LANGUAGE_CODE):
         name = _line(session.nickname) or _("A customer")
-        subject = _("%(name)s would like to be written to") % {"name": name}
+        subject = _("%(name)s would like an answer by email") % {"name": name}
         live = session.status == Status.MANUAL_LIVE
         text = render_to_string(
             "ai_chatbot/mail/staff.txt",

@@ -58,7 +58,9 @@ def _language(*, empty: Any) -> forms.ChoiceField:
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
     language = _language(empty=_("all"))
     skills = SkillsField(
-        label=_("Needs an agent with"), required=False, help_text=_("Skills, with commas.")
+        label=_("Needs an agent with"),
+        required=False,
+        help_text=_("Skills, separated by commas."),
     )
 
     class Meta:

@@ -70,7 +70,7 @@ def test_address_is_asked_for_by_keyboard_alone_and_the_ai_goes_on(
     address = page.get_by_label("Email address")
     address.focus()
     page.keyboard.press("Enter")
-    expect(form.get_by_role("alert")).to_have_text("Please give an email address.")
+    expect(form.get_by_role("alert")).to_have_text("Please enter an email address.")
     expect(address).to_be_focused()
     expect(address).to_have_attribute("aria-invalid", "true")
     page.keyboard.type("mia@localhost")
@@ -133,7 +133,7 @@ def test_form_makes_room_for_an_answer_and_comes_back_when_a_person_is_asked_for
 @pytest.mark.parametrize(
     ("locale", "says"),
     [
-        ("en-US", "Our team is back on {:%A} at 6:00\\sPM."),
+        ("en-US", "Our team will be back on {:%A} at 6:00\\sPM."),
         ("zh-CN", "客服人员将于星期. 18:00 回来。"),
     ],
 )
@@ -241,7 +241,7 @@ def test_link_that_has_expired_says_so_and_leads_on(pages: Pages, shop: Service)
     # Whoever has a conversation here already may go on with that.
     there.goto(f"{shop.base_url}/chat/?resume=nonsense")
     expect(there.get_by_text("This link does not lead to a conversation.")).to_be_visible()
-    there.get_by_role("button", name="Go on with my last conversation here").click()
+    there.get_by_role("button", name="Continue my last conversation here").click()
     expect(bubble(there, "working days")).to_be_visible()
     assert session_of(there) == session
 

@@ -722,7 +722,7 @@ def test_rule_is_added_and_counts() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"words": ""}, "Name a word or phrase at least"),
+        ({"words": ""}, "Name at least one word or phrase"),
         ({"words": "\n".join(map(str, range(201)))}, "201 words and phrases are too many"),
         ({"words": "x" * 61}, "too long; a word or phrase has 60"),
         ({"threshold": "0"}, "From 1 to 20"),
@@ -755,4 +755,4 @@ def test_rules_are_put_in_order_in_the_list() -> None:
     HandoffRule.objects.update(words="")
     page = site.post(LIST, form | {"form-0-active": "on"})
     assert page.status_code == 200
-    assert "Name a word or phrase" in page.content.decode()
+    assert "Name at least one word or phrase" in page.content.decode()

@@ -156,7 +156,7 @@ def test_staff_mail_says_who_why_and_where(staffed: None) -> None:
     record.code, record.text, record.summary = "angry", "wants a refund", "Asked for order 7."
     record.save()
     mail = composed("staff")
-    assert mail.subject == "Zoe would like to be written to"
+    assert mail.subject == "Zoe would like an answer by email"
     assert mail.to == ["Team <team@example.com>"]
     assert mail.reply_to == ["zoe@example.com"]
     for part in (
@@ -437,7 +437,7 @@ def test_mail_that_is_refused_fails_for_good_until_it_is_sent_again_by_hand(
         {"action": "send_again", "_selected_action": [failed.pk]},
         follow=True,
     )
-    assert "1 mail is sent again." in page.content.decode()
+    assert "1 email will be sent again." in page.content.decode()
     keep_sending_until(states, ["sent"])
     assert len(mail_server.received) == 1
     page = admin.get(f"/admin/ai_chatbot/mail/{failed.pk}/change/")

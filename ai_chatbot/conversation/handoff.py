@@ -168,7 +168,7 @@ def staff_back_locked(session: ChatSession) -> ChatSession:
     turns.abort_active(session, "staff_back")
     session.escalated_at = session.escalated_at or timezone.now()
     with override(session.language):
-        say(session, _("Our team is back, and you are in line for one of them."))
+        say(session, _("Our team is back, and you are in line to talk to someone."))
     _become(session, Status.PENDING_MANUAL, Reason.STAFF_BACK)
     return session
 
@@ -181,7 +181,7 @@ def leave_line_locked(session: ChatSession) -> ChatSession:
     session.left_line_at = timezone.now()
     session.queue_position = session.told_wait = None
     with override(session.language):
-        say(session, _("You were away, so you have left the line for now."))
+        say(session, _("You were away, so we took you out of the line for now."))
     _become(session, Status.BOT_ACTIVE, Reason.CUSTOMER_GONE)
     return session
 
@@ -196,7 +196,7 @@ def rejoin_line_locked(session: ChatSession) -> ChatSession:
     session.unanswered_since = session.unanswered_since or timezone.now()
     records.begin(session, Cause(Reason.CUSTOMER_BACK, session.escalation_reason))
     with override(session.language):
-        say(session, _("Welcome back. You are in line again, at your old place."))
+        say(session, _("Welcome back. You have your old place in line again."))
     _become(session, Status.PENDING_MANUAL, Reason.CUSTOMER_BACK)
     return _unless_on_duty(session)
 
@@ -235,10 +235,14 @@ def requeue_locked(
     with override(session.language):
         if reason == Reason.AGENT_LOST:
             text = _(
-                "The connection to %(name)s was lost. You are first in line for a colleague."
+                "The connection to %(name)s was lost. You are in line for a colleague, ahead "
+                "of others."
             )
         else:
-            text = _("%(name)s cannot go on. You are first in line for a colleague.")
+            text = _(
+                "%(name)s had to leave the conversation. You are in line for a colleague, "
+                "ahead of others."
+            )
         say(session, text % {"name": name})
     _become(session, Status.PENDING_MANUAL, reason)
     return _unless_on_duty(session)

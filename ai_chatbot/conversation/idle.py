@@ -41,7 +41,7 @@ def _ask(session: ChatSession) -> bool:
     with override(session.language):
         line = handoff.say(
             session,
-            _("Is there anything else that we can do for you? If not, there is nothing to do."),
+            _("Is there anything else we can help you with? If not, no reply is needed."),
         )
     session.followed_up_at = line.created_at
     session.save(update_fields=["followed_up_at", "last_message_at", "updated_at"])

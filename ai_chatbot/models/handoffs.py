@@ -179,10 +179,10 @@ def words_of(text: str) -> tuple[str, ...]:
     lines = (" ".join(plain(line).split()) for line in text.splitlines())
     words = tuple(dict.fromkeys(filter(None, lines)))
     if not words:
-        raise ValidationError(_("Name a word or phrase at least, one a line."))
+        raise ValidationError(_("Name at least one word or phrase, one per line."))
     if len(words) > WORDS_AT_MOST:
         raise ValidationError(
-            _("%(count)d words and phrases are too many; %(most)d may be here."),
+            _("%(count)d words and phrases are too many; at most %(most)d are allowed."),
             params={"count": len(words), "most": WORDS_AT_MOST},
         )
     too_long = next((word for word in words if len(word) > WORD_CHARACTERS), None)

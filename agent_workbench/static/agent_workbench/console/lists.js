@@ -121,7 +121,7 @@ export class Lists {
     const { t } = this;
     if (tab === "queue") return t("Nobody is waiting. New requests appear here by themselves.");
     if (tab === "mine") return t("You have no conversations. Take one over from the queue.");
-    if (tab === "email") return t("Nobody waits for an email.");
+    if (tab === "email") return t("Nobody is waiting for an answer by email.");
     return filter.q || filter.status ? t("Nothing matches.") : t("No conversations yet.");
   }
 

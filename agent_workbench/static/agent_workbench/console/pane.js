@@ -515,7 +515,7 @@ export class Pane {
       [t("Asked for a person"), details.escalated_at && t.dateTime(details.escalated_at)],
       [t("Begun"), t.dateTime(details.created_at)],
       [t("Agent"), details.agent?.name],
-      [t("Agent before"), details.former_agent?.name],
+      [t("Previous agent"), details.former_agent?.name],
       [t("Needs an agent with"), details.skills?.join(", ")],
     ].filter(([, value]) => value);
     reconcile(this.facts, facts, {

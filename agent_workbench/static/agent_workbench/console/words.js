@@ -80,9 +80,9 @@ export function handoffReason(code, t) {
     case "requeued":
       return t("Put back in line");
     case "agent_lost":
-      return t("The agent before was lost");
+      return t("The previous agent was lost");
     case "agent_silent":
-      return t("The agent before did not answer");
+      return t("The previous agent did not answer");
     case "customer_back":
       return t("The customer came back");
     default:
@@ -159,7 +159,7 @@ export function noticeText({ kind, details }, customer, t) {
       return t("{customer} is waiting for your answer.", { customer });
     case "agent_silent": {
       const name = details.agent?.name ?? t("an agent");
-      return t("{customer} is waiting for an answer of {name}.", { customer, name });
+      return t("{customer} is waiting for an answer from {name}.", { customer, name });
     }
     case "session_moved": {
       const to = details.agent?.name;

@@ -11,7 +11,7 @@ let forms = 0;
 function refusalText(error, t) {
   const wrong = error.details?.errors?.map(({ field }) => field.split(".").at(-1)) ?? [];
   if (wrong.includes("email")) return t("We cannot write to this address. Please check it.");
-  if (wrong.includes("note")) return t("This note cannot be kept. Please make it shorter.");
+  if (wrong.includes("note")) return t("This note cannot be saved. Please make it shorter.");
   switch (error.code) {
     case undefined:
       return t("No connection. Please try again.");
@@ -162,7 +162,7 @@ export class ContactCard {
     const email = this.address.value.trim();
     if (email === "" || !this.address.validity.valid) {
       this.#complain(
-        email === "" ? t("Please give an email address.") : t("This is not an email address."),
+        email === "" ? t("Please enter an email address.") : t("This is not an email address."),
       );
       this.address.focus();
       return;

@@ -75,10 +75,10 @@ export function translator(language, words = dictionaries[language] ?? {}) {
     const then = new Date(stamp);
     const days = Math.round((midnight(then) - midnight(now)) / 86_400_000);
     const time = clock.format(then);
-    if (days === 0) return t("Our team is back at {time}.", { time });
-    if (days === 1) return t("Our team is back tomorrow at {time}.", { time });
+    if (days === 0) return t("Our team will be back at {time}.", { time });
+    if (days === 1) return t("Our team will be back tomorrow at {time}.", { time });
     const day = (days > 0 && days < 7 ? weekday : date).format(then);
-    return t("Our team is back on {day} at {time}.", { day, time });
+    return t("Our team will be back on {day} at {time}.", { day, time });
   };
   return t;
 }

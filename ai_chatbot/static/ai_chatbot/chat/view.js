@@ -31,7 +31,7 @@ function linkText({ code }, t) {
     case "LINK_EXPIRED":
       return t("This link has expired.");
     case "SESSION_NOT_FOUND":
-      return t("The conversation of this link has been deleted.");
+      return t("The conversation behind this link has been deleted.");
     default:
       return t("This link does not lead to a conversation.");
   }
@@ -153,7 +153,7 @@ export class ChatView {
     this.goOn = el(
       "button.wide-button.quiet",
       { type: "button", hidden: true, onclick: () => this.#goOn() },
-      t("Go on with my last conversation here"),
+      t("Continue my last conversation here"),
     );
     this.linkRefused = el("p.chat-refused", { role: "alert", hidden: true });
     this.ended = el("div.chat-ended", { hidden: true }, this.linkRefused, this.anew, this.goOn);
