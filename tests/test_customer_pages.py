@@ -276,3 +276,28 @@ def test_header_and_banner_follow_whoever_comes_and_goes(
     expect(status).to_have_text("Our team is away")
     expect(page.get_by_test_id("contact-form")).to_be_visible()
     assert_no_sideways_scrolling(page)
+
+
+RANGES = """async (waits) => {
+  const { translator } = await import("/static/ai_chatbot/chat/strings.js");
+  return ["en", "zh-hans"].map((language) => {
+    const t = translator(language);
+    return waits.map(([least, most]) => t.range(least, most));
+  });
+}"""
+
+
+def test_a_wait_is_said_as_a_range(pages: Pages, shop: Service) -> None:
+    page = open_chat(pages, shop)
+    waits = [(30, 60), (30, 240), (120, 600), (300, 330), (1800, 5400), (7200, 43200)]
+    english, chinese = page.evaluate(RANGES, waits)
+    assert english == [
+        "less than a minute",
+        "up to 4 minutes",
+        "2 to 10 minutes",
+        "5 to 6 minutes",
+        "30 minutes to 2 hours",
+        "2 hours to 12 hours",
+    ]
+    assert chinese[:3] == ["不到一分钟", "最多约 4 分钟", "2 至 10 分钟"]
+    assert chinese[4] == "约 30 分钟至约 2 小时"

@@ -18,8 +18,6 @@ def day() -> Day:
         workbench="",
         http=httpx.AsyncClient(),
         by_hand=False,
-        closes=0,
-        reopens=0,
         ends=0,
     )
     world.said = [Said("ann", "online", 1), Said("ben", "online", 1)]

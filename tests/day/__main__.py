@@ -158,8 +158,6 @@ async def live(
             workbench=workbench.workbench_url,
             http=http,
             by_hand=options.assignment == "off",
-            closes=CLOSES,
-            reopens=REOPENS,
             ends=ENDS,
         )
         day = Day(world, absence, dict.fromkeys(names, MOST))

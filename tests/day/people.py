@@ -49,8 +49,7 @@ class World:
     workbench: str
     http: httpx.AsyncClient
     by_hand: bool
-    closes: float
-    reopens: float
+    # Of the day, when nobody comes any more.
     ends: float
     said: list[Said] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
