@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -36,14 +36,13 @@ from agent_workbench.models import (
 )
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff
-from ai_chatbot.exceptions import NotLive, SessionNotFound
+from ai_chatbot.conversation.rounds import Round
+from ai_chatbot.exceptions import NotLive
 from ai_chatbot.models import ChatSession, Reason, Status
-from sse import outages
 
 State = TransferRequest.State
 
-# Requests of each kind looked at in one round, and shown in one list.
-SETTLED_AT_ONCE = 50
+# In one list.
 LISTED = 200
 
 
@@ -154,30 +153,16 @@ def cancel(request_id: int, by: Agent) -> TransferRequest:
     return request
 
 
-def expire() -> None:
+def expire(round: Round | None = None) -> None:
     """End what nobody answered in time, or whose conversation has moved on: transfers, and
-    requests for help. For some at a time, each session in a transaction of its own."""
-    late = TransferRequest.objects.fallen().order_by("expires_at")
-    void = AssistRequest.objects.fallen().order_by("pk")
-    names: dict[str, None] = {}
-    for requests in (late, void):
-        found = requests.values_list("session__name", flat=True)
-        names |= dict.fromkeys(found[:SETTLED_AT_ONCE])
-    for name in names:
-        try:
-            _settle(name)
-        except SessionNotFound:
-            continue
-        except OperationalError as error:
-            if outages.kind(error) != "busy":
-                raise
-            # Somebody holds it for long; it does not keep the others from their turn.
-            outages.note("transfers", error)
+    requests for help."""
+    fallen = (TransferRequest.objects.fallen(), AssistRequest.objects.fallen())
+    late, void = (Q(pk__in=requests.values("session")) for requests in fallen)
+    sessions = ChatSession.objects.filter(late | void).order_by("pk")
+    (round or Round()).each("requests among agents", sessions, _settle)
 
 
-@transaction.atomic
-def _settle(session_name: str) -> None:
-    session = handoff.lock(session_name)
+def _settle(session: ChatSession) -> None:
     _end_fallen(session).tell(session)
 
 

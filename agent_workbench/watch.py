@@ -203,7 +203,7 @@ PARTS: dict[str, Callable[[Round], None]] = {
     "silent agents": _bring_up_silence,
     "customers' presence": absences.follow,
     "who is on duty": duty.follow,
-    "transfers": lambda round: transfers.expire(),
+    "transfers": transfers.expire,
     "assignment": _assign,
     "idle conversations": idle.follow,
 }

@@ -12,6 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from agent_workbench import access, assignment, transfers
+from agent_workbench.announcements import Ended
 from agent_workbench.exceptions import WorkbenchError
 from agent_workbench.models import Agent, Note, Notice, Role, TransferRequest
 from ai_chatbot import events
@@ -506,7 +507,7 @@ def test_request_of_one_who_was_deactivated_can_be_accepted(
 def test_a_round_is_bounded_and_the_next_goes_on(
     alice: Colleague, bob: Colleague, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "SETTLED_AT_ONCE", 2)
+    monkeypatch.setattr(rounds, "AT_ONCE", 2)
     for _ in range(3):
         name = Visitor().session
         handoff.take_over(name, alice.agent.person)
@@ -517,28 +518,48 @@ def test_a_round_is_bounded_and_the_next_goes_on(
     assert TransferRequest.objects.filter(state="expired").count() == 3
 
 
-def test_session_that_is_held_for_long_does_not_keep_the_others(
-    alice: Colleague, bob: Colleague, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("trouble", "logged"),
+    [(None, 0), (ValueError("a row that cannot be dealt with"), 1)],
+    ids=["held", "broken"],
+)
+def test_session_that_cannot_be_dealt_with_does_not_keep_the_others(
+    alice: Colleague,
+    bob: Colleague,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: Exception | None,
+    logged: int,
 ) -> None:
+    if trouble is None:
+        trouble = OperationalError("lock timeout")
+        trouble.__cause__ = Exception()
+        trouble.__cause__.sqlstate = "55P03"  # type: ignore[attr-defined]
     requests = []
     for _ in range(2):
         name = Visitor().session
         handoff.take_over(name, alice.agent.person)
         requests.append(ask(alice, name, "bob"))
         age(requests[-1])
-    held, lock = requests[0]["session_name"], handoff.lock
+    bad, end = requests[0]["session_name"], transfers._end_fallen
 
-    def busy(name: str) -> ChatSession:
-        if name == held:
-            trouble = OperationalError("lock timeout")
-            trouble.__cause__ = Exception()
-            trouble.__cause__.sqlstate = "55P03"  # type: ignore[attr-defined]
+    def fails(session: ChatSession) -> Ended:
+        if session.name == bad:
             raise trouble
-        return lock(name)
+        return end(session)
 
-    monkeypatch.setattr(handoff, "lock", busy)
+    monkeypatch.setattr(transfers, "_end_fallen", fails)
     transfers.expire()
     assert [stored(request) for request in requests] == ["pending", "expired"]
+    assert caplog.text.count("is left out for a while") == logged
+    # Not tried again at once, and as soon as it can be.
+    monkeypatch.setattr(transfers, "_end_fallen", end)
+    if logged:
+        transfers.expire()
+        assert stored(requests[0]) == "pending"
+        monkeypatch.setattr(rounds, "_aside", rounds._Aside())
+    transfers.expire()
+    assert stored(requests[0]) == "expired"
 
 
 # --- Back to the queue ------------------------------------------------------------------
