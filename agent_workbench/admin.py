@@ -42,7 +42,8 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         obj.changed_by = people.administration(request.user)
-        super().save_model(request, obj, form, change)
+        # The rest changes at any moment, without being edited: presence, whose turn it is.
+        obj.save(update_fields=list(form.cleaned_data) if change else None)
 
     def delete_model(self, request: HttpRequest, obj: Agent) -> None:
         obj.changed_by = people.administration(request.user)

@@ -12,7 +12,9 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from agent_workbench.forms import AgentForm
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.demo import load_articles
@@ -365,6 +367,32 @@ def test_languages_and_skills_are_written_with_commas(
     assert site.post(path, form | {name: shown}).status_code == 302
     alice.refresh_from_db()
     assert getattr(alice, name) == stored
+
+
+def test_what_changes_while_an_agent_is_edited_stays(
+    site: Client, data: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = get_user_model().objects.get(username="alice").agent_profile
+    now = timezone.now()
+    meanwhile = {
+        "status": "busy", "status_chosen": False, "seen_at": now, "assigned_at": now,
+    }  # fmt: skip
+    clean = AgentForm.clean
+
+    def clean_late(form: AgentForm) -> Any:
+        type(alice).objects.filter(pk=alice.pk).update(**meanwhile)
+        return clean(form)
+
+    monkeypatch.setattr(AgentForm, "clean", clean_late)
+    form = {"display_name": "Alicia", "role": "supervisor", "max_sessions": "7"}
+    answer = site.post(
+        address("change", type(alice), alice.pk), form | {"languages": "en", "skills": "vip"}
+    )
+    assert answer.status_code == 302
+    alice.refresh_from_db()
+    assert {name: getattr(alice, name) for name in meanwhile} == meanwhile
+    assert (alice.display_name, alice.role, alice.max_sessions) == ("Alicia", "supervisor", 7)
+    assert (alice.languages, alice.skills) == (["en"], ["vip"])
 
 
 # --- On a real server -------------------------------------------------------------------
