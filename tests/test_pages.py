@@ -372,6 +372,7 @@ def test_message_that_cannot_be_sent_is_kept_and_sent_once(
     expect(waiting).to_have_count(2)
     bubble(customer, "say: never").get_by_role("button", name="Discard").click()
     expect(waiting).to_have_count(1)
+    expect(customer.get_by_label("Write a message")).to_be_focused()
     assert len(set(sent)) == 1
 
     customer.unroute_all()
@@ -412,6 +413,7 @@ def test_refused_message_lets_those_behind_it_go_on(pages: Pages, scripted: Serv
     customer.unroute_all()
     customer.get_by_role("button", name="Retry").first.click()
     expect(customer.get_by_text("Not sent.")).to_have_count(0)
+    expect(customer.get_by_label("Write a message")).to_be_focused()
 
 
 def test_pages_find_their_way_back_after_a_crash(
