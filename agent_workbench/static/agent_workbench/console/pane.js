@@ -393,8 +393,11 @@ export class Pane {
             t("Never mind"),
           ),
         ),
-      update: ({ firstChild }, { to_agent: { name }, question }) =>
-        setText(firstChild, t("{name} is asked: {question}", { name, question })),
+      update: ({ firstChild, lastChild }, { from_agent: from, to_agent: { name }, question }) => {
+        setText(firstChild, t("{name} is asked: {question}", { name, question }));
+        // Asked by the agent before, who alone can take it back.
+        show(lastChild, from.id === desk.state.me.id);
+      },
     });
   }
 

@@ -128,9 +128,11 @@ export const isOnDuty = (status) => ["online", "busy"].includes(status);
 export const supervises = ({ role }) => role !== "agent";
 
 /** May this agent read and follow it? The server decides; this only spares a refusal. */
-export function watchable({ session_name: name, status, agent }, { me, inbox }) {
+export function watchable({ session_name: name, status, agent }, state) {
+  const { me } = state;
   if (status !== "manual_live" || agent?.id === me.id || supervises(me)) return true;
-  return [...inbox.transfers, ...inbox.assists].some((each) => each.session_name === name);
+  const { transfers, assists } = asked(state);
+  return [...transfers, ...assists].some((each) => each.session_name === name);
 }
 
 /** Requests that this agent is to answer. */
