@@ -7,7 +7,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -297,6 +297,27 @@ def test_customer_whom_somebody_answered_by_email_is_not_put_in_line(alice: Agen
     assert status_of(name) == "pending_manual"
 
 
+def test_who_was_written_to_and_asks_again_is_in_line_when_staff_is_back(alice: Agent) -> None:
+    """Whether somebody was there when it was asked, or not."""
+    presence.choose(alice, "offline")
+    names = [make_session(), make_session()]
+    for name in names:
+        handoff.escalate(name, text="broken lamp")
+        verbs.write_as_agent(name, alice.person, content="It is on its way", client_id="1")
+        page_of(name)
+    handoff.escalate(names[0])
+    assert ChatSession.objects.get(name=names[0]).escalation_reason == "broken lamp"
+    presence.choose(alice, "online")
+    handoff.escalate(names[1])
+    assert status_of(names[1]) == "pending_manual"
+    presence.choose(alice, "offline")
+    watch.look()
+    assert [status_of(name) for name in names] == ["after_hours_email"] * 2
+    presence.choose(alice, "online")
+    watch.look()
+    assert [status_of(name) for name in names] == ["pending_manual"] * 2
+
+
 # --- Agents who do not answer -----------------------------------------------------------
 
 
@@ -466,6 +487,19 @@ def test_customer_who_left_gives_up_the_place_and_has_it_again_when_back_in_time
     assert states.state(name)["queue"]["position"] == 1
     watch.look()
     assert ChatSession.objects.get(name=name).customer_gone_at is None
+
+
+def test_customer_who_is_back_and_asks_anew_has_the_old_place(alice: Agent) -> None:
+    console_of(alice)
+    name = waiting()
+    passes(30)
+    behind = waiting()
+    with transaction.atomic():
+        handoff.leave_line_locked(handoff.lock(name))
+    handoff.escalate(name)
+    assert states.state(name)["queue"]["position"] == 1
+    assert states.state(behind)["queue"]["position"] == 2
+    assert ChatSession.objects.get(name=name).left_line_at is None
 
 
 def test_place_is_forgotten_when_the_customer_is_back_too_late(alice: Agent) -> None:

@@ -77,11 +77,15 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
     if has_room:
         turns.abort_active(session, "escalated")
     if not by_email:
-        session.escalated_at = now
-        session.left_line_at = None
-        session.unanswered_since = now
+        if session.left_line_at is None:
+            session.escalated_at = session.unanswered_since = now
         records.begin(session, cause)
-    session.escalation_reason = cause.text[: records.TEXT_CHARACTERS]
+    session.left_line_at = None
+    # Also of one who was written to, and asks for a person again.
+    session.unanswered_since = session.unanswered_since or now
+    session.escalation_reason = (
+        cause.text[: records.TEXT_CHARACTERS] or session.escalation_reason
+    )
     session.priority = max(session.priority, cause.priority)
     session.skills = sorted({*session.skills, *cause.skills})
     with override(session.language):
