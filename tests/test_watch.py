@@ -15,7 +15,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from agent_workbench import presence, watch
 from agent_workbench.models import Agent, Notice
 from ai_chatbot import events
-from ai_chatbot.conversation import availability, handoff, hours, rounds, states, verbs
+from ai_chatbot.conversation import availability, contact, handoff, hours, rounds, states, verbs
 from ai_chatbot.conversation import presence as customers
 from ai_chatbot.conversation import waiting as line
 from ai_chatbot.models import (
@@ -500,6 +500,36 @@ def test_customer_who_is_back_and_asks_anew_has_the_old_place(alice: Agent) -> N
     assert states.state(name)["queue"]["position"] == 1
     assert states.state(behind)["queue"]["position"] == 2
     assert ChatSession.objects.get(name=name).left_line_at is None
+
+
+def test_customer_who_left_an_address_and_the_line_is_owed_a_mail_and_has_the_place(
+    alice: Agent,
+) -> None:
+    console_of(alice)
+    name = waiting()
+    contact.leave(name, email="zoe@example.com", note="")
+    page = page_of(name)
+    watch.look()
+    page.delete()
+    passes(140)
+    behind = waiting()
+    page_of(behind)
+    watch.look()
+    passes(161)
+    watch.look()
+    assert last_change(name)["reason"] == "customer_gone"
+    assert status_of(name) == "after_hours_email"
+    # However long it takes: it is in the list that is worked off.
+    passes(2000)
+    watch.look()
+    assert status_of(name) == "after_hours_email"
+    assert [session.name for session in ChatSession.objects.by_email()] == [name]
+    assert HandoffRecord.objects.get(session__name=name).outcome == "by_email"
+
+    page_of(name)
+    watch.look()
+    assert last_change(name)["reason"] == "customer_back"
+    assert states.state(name)["queue"]["position"] == 1
 
 
 def test_place_is_forgotten_when_the_customer_is_back_too_late(alice: Agent) -> None:

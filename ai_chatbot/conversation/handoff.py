@@ -166,27 +166,38 @@ def nobody_on_duty_locked(session: ChatSession) -> ChatSession:
 
 
 def staff_back_locked(session: ChatSession) -> ChatSession:
-    """Somebody came on duty: back into the line, at the place that was kept."""
+    """Somebody came on duty, or the customer is back who had left an address and the line:
+    back into the line, at the place that was kept."""
     if session.status != Status.AFTER_HOURS_EMAIL:
         raise NotPending(status=session.status)
     turns.abort_active(session, "staff_back")
     session.escalated_at = session.escalated_at or timezone.now()
+    was_away, session.left_line_at = session.left_line_at is not None, None
     with override(session.language):
-        say(session, _("Our team is back, and you are in line to talk to someone."))
-    _become(session, Status.PENDING_MANUAL, Reason.STAFF_BACK)
+        if was_away:
+            say(session, _("Welcome back. You have your old place in line again."))
+        else:
+            say(session, _("Our team is back, and you are in line to talk to someone."))
+    reason = Reason.CUSTOMER_BACK if was_away else Reason.STAFF_BACK
+    _become(session, Status.PENDING_MANUAL, reason)
     return session
 
 
 def leave_line_locked(session: ChatSession) -> ChatSession:
-    """The customer went away while waiting; who is back in time has the place again."""
+    """The customer went away while waiting; who is back in time has the place again. Whoever
+    left an address is written to."""
     if session.status != Status.PENDING_MANUAL:
         raise NotPending(status=session.status)
-    records.end(session, Outcome.CUSTOMER_GONE)
     session.left_line_at = timezone.now()
     session.queue_position = session.told_wait = None
     with override(session.language):
         say(session, _("You were away, so we took you out of the line for now."))
-    _become(session, Status.BOT_ACTIVE, Reason.CUSTOMER_GONE)
+    if session.contact_email:
+        session.unanswered_since = session.unanswered_since or session.left_line_at
+        _become(session, Status.AFTER_HOURS_EMAIL, Reason.CUSTOMER_GONE)
+    else:
+        records.end(session, Outcome.CUSTOMER_GONE)
+        _become(session, Status.BOT_ACTIVE, Reason.CUSTOMER_GONE)
     return session
 
 
