@@ -17,6 +17,8 @@ export function initialState({ me, seen }) {
     },
     // Names of conversations that came into the queue and have not been looked at.
     fresh: new Set(),
+    // Names of conversations that others gave this agent, who has not looked at them.
+    given: new Set(),
     // The id of the last message seen, by conversation.
     seen,
     selected: null,
@@ -151,14 +153,16 @@ export function isMine(details, me) {
   return details?.status === "manual_live" && details.agent?.id === me.id;
 }
 
-/** Has the customer written something that the agent has not seen? */
+/** Has it come to the agent, or the customer written something, and the agent has not seen it? */
 export function isUnread(state, { session_name: name, last_message: last }) {
+  if (state.given.has(name)) return true;
   return last?.role === "user" && last.id > (state.seen[name] ?? 0);
 }
 
 function withList(state, { name, page }) {
   const items = name === "email" ? byUnanswered(page.items) : page.items;
   const lists = { ...state.lists, [name]: { items, next: page.next, loaded: true } };
+  if (name === "mine") return { ...state, lists, given: givenIn(state, page) };
   if (name !== "queue") return { ...state, lists };
   const before = state.lists.queue;
   const waiting = page.items.map((item) => item.session_name);
@@ -167,6 +171,15 @@ function withList(state, { name, page }) {
     known.has(each) ? state.fresh.has(each) : before.loaded && each !== state.selected,
   );
   return { ...state, lists, fresh: new Set(fresh) };
+}
+
+/** Whoever takes a conversation looks at it then; any other that is new has been given. */
+function givenIn({ lists, given, seen, selected }, page) {
+  const before = lists.mine;
+  const known = new Set(before.items.map((item) => item.session_name));
+  const isGiven = (name) =>
+    known.has(name) ? given.has(name) : name !== selected && (before.loaded || !(name in seen));
+  return new Set(page.items.map((item) => item.session_name).filter(isGiven));
 }
 
 function withMore(state, page) {
@@ -179,7 +192,9 @@ function withMore(state, page) {
 function withSelected(state, name) {
   const fresh = new Set(state.fresh);
   fresh.delete(name);
-  return { ...state, selected: name, fresh, problem: null };
+  const given = new Set(state.given);
+  given.delete(name);
+  return { ...state, selected: name, fresh, given, problem: null };
 }
 
 function withFeedback(known, { message_id: id, helpful }) {
