@@ -37,14 +37,16 @@ function linkText({ code }, t) {
   }
 }
 
-function statusText({ status, agent }, t) {
+function statusText({ status, agent, availability }, t) {
   switch (status) {
     case "pending_manual":
       return t("Waiting for a person");
     case "manual_live":
       return t("You are talking with {name}", { name: agent?.name });
     case "after_hours_email":
-      return t("Our team is away");
+      return availability?.someone_on_duty
+        ? t("Our team answers by email")
+        : t("Our team is away");
     case "closed":
       return t("Conversation ended");
     default:

@@ -33,6 +33,7 @@ export default {
   "Not sent: this conversation is not yours.": "未发送：该对话不由您负责。",
   "Open the chat": "打开在线咨询",
   "Open the chat, {n} new messages": "打开在线咨询，{n} 条新消息",
+  "Our team answers by email": "客服人员通过电子邮件回复",
   "Our team is away": "客服人员不在线",
   "Our team will answer you by email.": "我们会通过电子邮件回复您。",
   "Our team will be back at {time}.": "客服人员将于 {time} 回来。",
