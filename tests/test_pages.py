@@ -734,7 +734,7 @@ def tab_to(page: Page, name: str, *, contains: bool = False) -> None:
             """() => {
               let at = document.activeElement;
               while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
-              return at?.getAttribute("aria-label") ?? at?.innerText ?? "";
+              return at?.getAttribute("aria-label") ?? (at?.labels?.[0] ?? at)?.innerText ?? "";
             }"""
         )
         if label == name or (contains and name in label):

@@ -1,8 +1,10 @@
 """Debian's Chromium, driven by Playwright, with everything its console complains about."""
 
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,25 @@ class Pages:
         if url is not None:
             page.goto(url)
         return page
+
+    def launch(self, directory: Path) -> tuple[Page, Callable[[], None]]:
+        """A page in a browser of its own, with its profile in this directory; and what kills
+        that browser, as when its machine dies."""
+        opened = self._browser.browser_type.launch_persistent_context(
+            directory, executable_path=find_chromium(), args=_FLAGS, locale="en-US"
+        )
+        self.contexts.append(opened)
+        opened.set_default_timeout(30_000)
+        opened.on("page", self._watch)
+        # Chromium's own lock of a profile names who has it.
+        pid = int((directory / "SingletonLock").readlink().name.rpartition("-")[2])
+
+        def kill() -> None:
+            with opened.expect_event("close"):
+                os.kill(pid, signal.SIGKILL)
+            self.contexts.remove(opened)
+
+        return opened.new_page(), kill
 
     def allow(self, pattern: str) -> None:
         """This test provokes a complaint that matches: "status of 409", for one."""

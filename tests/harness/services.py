@@ -23,6 +23,7 @@ from tests.harness.waiting import wait_until
 
 Product = Literal["all", "ai_chatbot", "agent_workbench"]
 Server = Literal["daphne", "uvicorn"]
+PAIR: tuple[Product, Product] = ("ai_chatbot", "agent_workbench")
 
 # What a healthy service never logs.
 _TROUBLE = re.compile(
@@ -48,13 +49,14 @@ class Service:
         server: Server = "daphne",
         tls: Certificate | None = None,
         constants: Mapping[str, float] | None = None,
+        port: int | None = None,
         **env: str,
     ) -> None:
         """`redis`: the server or a URL; None is the in-memory layer. `tls`: the server ends TLS
         itself. `constants`: {"ai_chatbot.turns.LEASE": 2}. `env`: more settings."""
         self.product: Product = product
         self.database = database
-        self.port = free_port()
+        self.port = port or free_port()
         self.tls = tls
         # Set it in a test that provokes one; the log is checked when the service is stopped.
         self.trouble_expected = False
@@ -244,9 +246,15 @@ class Services:
         constants: Mapping[str, float] | None = None,
         **env: str,
     ) -> tuple[Service, Service]:
-        """ai_chatbot and agent_workbench as two processes over one Redis, both ready."""
-        chatbot = self._add("ai_chatbot", redis, server, env, constants=constants)
-        workbench = self._add("agent_workbench", redis, server, env, constants=constants)
+        """ai_chatbot and agent_workbench as two processes over one Redis, both ready. The links
+        of their mails lead to them, unless `env` says where."""
+        ports = free_port(), free_port()
+        public, desk = (f"http://127.0.0.1:{port}" for port in ports)
+        env = {"PUBLIC_URL": public, "WORKBENCH_URL": desk, **env}
+        chatbot, workbench = (
+            self._add(product, redis, server, env, constants=constants, port=port)
+            for product, port in zip(PAIR, ports, strict=True)
+        )
         chatbot.launch()
         workbench.launch()
         return chatbot.wait_ready(), workbench.wait_ready()
@@ -259,6 +267,7 @@ class Services:
         env: dict[str, str],
         tls: Certificate | None = None,
         constants: Mapping[str, float] | None = None,
+        port: int | None = None,
     ) -> Service:
         log = self.directory / f"{len(self.started)}-{product}.log"
         service = Service(
@@ -269,6 +278,7 @@ class Services:
             server=server,
             tls=tls,
             constants=constants,
+            port=port,
             **env,
         )
         self.started.append(service)
