@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 
 from django.conf import settings
 from django.db import Error
@@ -24,7 +24,7 @@ from ai_chatbot.conversation import absences, availability, duty, handoff, idle
 from ai_chatbot.conversation.rounds import WATCH, DutyLost, Round
 from ai_chatbot.models import ChatSession, Reason, Status
 from sse import leases, outages
-from sse.hub import get_hub
+from sse.hub import Hub, get_hub
 from sse.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
@@ -41,11 +41,24 @@ async def keep_watch(pulse: Pulse) -> None:
     serves."""
     availability.bell.hang()
     hub = get_hub()
+    watcher = _Watcher(hub.name)
+    try:
+        await _look_again_and_again(watcher, hub, pulse)
+    finally:
+        watcher.stop()
+        try:
+            # Behind a round that is under way.
+            await hub.database(watcher.release, purpose="rounds")
+        except Error as error:
+            logger.info("the watch is not given up, and ends by itself: %s", error)
+
+
+async def _look_again_and_again(watcher: _Watcher, hub: Hub, pulse: Pulse) -> None:
     while True:
         pulse()
         more = False
         try:
-            more = await hub.database(_look_if_on_duty, hub.name, purpose="rounds")
+            more = await hub.database(watcher.look, purpose="rounds")
         except Error as error:
             if not outages.kind(error):
                 raise
@@ -55,9 +68,30 @@ async def keep_watch(pulse: Pulse) -> None:
             await availability.bell.wait(ROUND_SECONDS)
 
 
-def _look_if_on_duty(holder: str) -> bool:
-    hold = partial(leases.hold, WATCH, holder)
-    return hold() and look(hold)
+class _Watcher:
+    """One that has the watch when nobody else has, until it is told to stop."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stopped = threading.Event()
+
+    def look(self) -> bool:
+        try:
+            return self._hold() and look(self._hold)
+        finally:
+            if self._stopped.is_set():
+                # Whoever stopped it may not have waited for the end of the round.
+                self.release()
+
+    def _hold(self) -> bool:
+        return not self._stopped.is_set() and leases.hold(WATCH, self._name)
+
+    def stop(self) -> None:
+        """From any thread: a round under way ends soon, and none begins."""
+        self._stopped.set()
+
+    def release(self) -> None:
+        leases.release(WATCH, self._name)
 
 
 def look(renew: Callable[[], bool] | None = None) -> bool:

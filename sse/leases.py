@@ -1,8 +1,8 @@
 """Duties that one process at a time has, and since when nobody has neglected them.
 
 The holder renews its lease at every round. If it dies or hangs, another process has the duty
-within seconds. A round by two at once is possible, where one hangs in the middle of it: what is
-done in a round has to bear that.
+within seconds; if it stops in order, at once. A round by two at once is possible, where one
+hangs in the middle of it: what is done in a round has to bear that.
 
 Time in which there were no rounds, since the database was away or every process down, is
 nobody's fault: what is judged by its age has its age counted from `counted_since` at the
@@ -26,7 +26,7 @@ GAP = timedelta(seconds=6)
 
 def hold(name: str, holder: str) -> bool:
     """Take or renew the duty for a LEASE, and note a round of it. False: another has it."""
-    mine = Lease.objects.filter(Q(holder=holder) | Q(until__lt=Now()), name=name)
+    mine = Lease.objects.filter(Q(holder=holder) | Q(until__lte=Now()), name=name)
     held = mine.update(
         holder=holder,
         until=Now() + LEASE,
@@ -38,6 +38,11 @@ def hold(name: str, holder: str) -> bool:
         Lease.objects.bulk_create([row], ignore_conflicts=True)
         return Lease.objects.filter(name=name, holder=holder).exists()
     return held > 0
+
+
+def release(name: str, holder: str) -> None:
+    """Give the duty up, if it is still this holder's: another may have it at once."""
+    Lease.objects.filter(name=name, holder=holder, until__gt=Now()).update(until=Now())
 
 
 def counted_since(name: str) -> datetime | None:

@@ -58,3 +58,16 @@ def test_time_counts_for_as_long_as_rounds_follow_one_another(gap: float, kept: 
         assert (counted_for() > 3600) is kept
         assert (counted_for() < 1) is not kept
         leases.hold("duty", "b" if gap > 3 else "a")
+
+
+def test_duty_that_is_given_up_is_had_by_another_at_once_and_its_rounds_go_on() -> None:
+    leases.hold("duty", "a")
+    ago(1)
+    leases.release("duty", "b")
+    assert not leases.hold("duty", "b")
+    leases.release("duty", "a")
+    assert counted_for() > 3600
+    assert leases.hold("duty", "b")
+    assert counted_for() > 3600
+    leases.release("duty", "a")
+    assert not leases.hold("duty", "a")

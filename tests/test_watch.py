@@ -1,6 +1,9 @@
 """What follows when time passes: agents and customers go, hours end, somebody says nothing."""
 
+import asyncio
+import math
 import secrets
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -27,6 +30,7 @@ from ai_chatbot.models import (
     Status,
 )
 from sse.models import Lease, OpenStream, Process
+from tests.hubs import on_a_thread, serving_hub, until, until_stored
 from tests.in_process import Colleague, error_of, events_of, make_agent, make_session
 
 pytestmark = pytest.mark.django_db
@@ -830,3 +834,47 @@ def test_thousand_who_wait_are_dealt_with_some_at_a_time(alice: Agent) -> None:
     assert watch.look()
     assert ChatSession.objects.pending().count() == MANY - rounds.AT_ONCE
     assert {status_of(session.name) for session in first} == {"after_hours_email"}
+
+
+# --- A process that stops ---------------------------------------------------------------
+
+
+# Less than a lease.
+GIVEN_UP_SECONDS = 1.5
+
+
+def holder() -> str:
+    """Who has the watch for more than this moment."""
+    lease = Lease.objects.filter(name=rounds.WATCH, until__gt=timezone.now()).first()
+    return lease.holder if lease else ""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("busy", [False, True], ids=["between rounds", "in a round"])
+def test_watch_is_given_up_by_a_process_that_stops(
+    monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    began, goes_on = threading.Event(), threading.Event()
+
+    def part(round: rounds.Round) -> None:
+        began.set()
+        if busy:
+            # Until the process has been told to stop.
+            goes_on.wait(10)
+
+    monkeypatch.setattr(watch, "PARTS", {"a part": part, "another": _hold_on})
+
+    async def scene() -> None:
+        async with serving_hub() as hub:
+            hub.supervisor.keep("watch over time", watch.keep_watch)
+            await until(began.is_set)
+            assert await on_a_thread(holder) == hub.name
+            asyncio.get_running_loop().call_later(0.2, goes_on.set)
+        await until_stored(holder, "", seconds=GIVEN_UP_SECONDS)
+
+    asyncio.run(scene())
+
+
+def _hold_on(round: rounds.Round) -> None:
+    round._renewed_at = -math.inf
+    round._hold()
