@@ -18,7 +18,16 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from agent_workbench import presence, watch
 from agent_workbench.models import Agent, Notice
 from ai_chatbot import events
-from ai_chatbot.conversation import availability, contact, handoff, hours, rounds, states, verbs
+from ai_chatbot.conversation import (
+    availability,
+    contact,
+    duty,
+    handoff,
+    hours,
+    rounds,
+    states,
+    verbs,
+)
 from ai_chatbot.conversation import presence as customers
 from ai_chatbot.conversation import waiting as line
 from ai_chatbot.models import (
@@ -254,6 +263,44 @@ def test_when_the_last_agent_goes_those_who_wait_are_told_and_keep_their_place(
     assert last_change(names[0])["reason"] == "staff_back"
     assert [states.state(names[at])["queue"]["position"] for at in (0, 2)] == [2, 1]
     assert states.state(names[1])["queue"] is None
+
+
+def test_telling_one_more_of_a_long_line_costs_few_statements(
+    alice: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duty, "ASKED_EVERY_SECONDS", 60)
+    costs = []
+    for count in (2, 6):
+        presence.choose(alice, "online")
+        names = [waiting() for _ in range(count)]
+        presence.choose(alice, "break")
+        with CaptureQueriesContext(connection) as queries:
+            watch.look()
+        assert {status_of(name) for name in names} == {"after_hours_email"}
+        costs.append(len(queries))
+    # Of them on SQLite two for each of five events.
+    assert costs[1] - costs[0] <= 4 * (18 if connection.vendor == "sqlite" else 13)
+
+
+def test_who_comes_in_the_middle_of_a_round_is_noticed(
+    alice: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duty, "ASKED_EVERY_SECONDS", -1)
+    names = [waiting() for _ in range(3)]
+    presence.choose(alice, "break")
+    leave = handoff.nobody_on_duty_locked
+
+    def then_she_comes(*args: Any) -> ChatSession:
+        presence.choose(alice, "online")
+        return leave(*args)
+
+    monkeypatch.setattr(handoff, "nobody_on_duty_locked", then_she_comes)
+    watch.look()
+    assert [status_of(name) for name in names] == [
+        "after_hours_email",
+        "pending_manual",
+        "pending_manual",
+    ]
 
 
 def test_when_hours_end_those_who_wait_are_told_when_people_are_back(

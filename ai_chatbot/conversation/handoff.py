@@ -15,6 +15,7 @@ from django.utils.translation import override
 
 from ai_chatbot import events, turns
 from ai_chatbot.conversation import audit, availability, records, waiting
+from ai_chatbot.conversation.availability import Availability
 from ai_chatbot.conversation.people import Person
 from ai_chatbot.conversation.records import Cause
 from ai_chatbot.exceptions import (
@@ -71,7 +72,8 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
     if session.status in (Status.PENDING_MANUAL, Status.MANUAL_LIVE):
         raise ManualInProgress(status=session.status)
     now = timezone.now()
-    someone_can_come = availability.now().someone_on_duty
+    available = availability.now()
+    someone_can_come = available.someone_on_duty
     has_room = someone_can_come and waiting.has_room(session)
     by_email = session.status == Status.AFTER_HOURS_EMAIL
     if has_room:
@@ -94,7 +96,7 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
         if has_room:
             session.escalated_at = session.escalated_at or now
             say(session, _("You are in line for a member of our team. Please stay here."))
-            _become(session, Status.PENDING_MANUAL, cause.reason)
+            _become(session, Status.PENDING_MANUAL, cause.reason, available)
         elif someone_can_come:
             say(
                 session,
@@ -109,7 +111,7 @@ def escalate_locked(session: ChatSession, cause: Cause) -> ChatSession:
             if by_email:
                 session.save()
             else:
-                _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
+                _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY, available)
     return session
 
 
@@ -155,19 +157,22 @@ def prioritise_locked(session: ChatSession, priority: Priority) -> ChatSession:
 # --- Duty and presence: what follows when time passes -----------------------------------
 
 
-def nobody_on_duty_locked(session: ChatSession) -> ChatSession:
-    """The last agent left, or the hours ended: whoever waits keeps the place, by email."""
+def nobody_on_duty_locked(session: ChatSession, now: Availability | None = None) -> ChatSession:
+    """The last agent left, or the hours ended: whoever waits keeps the place, by email.
+
+    `now`: what the caller knows of who is on duty; else it is asked.
+    """
     if session.status != Status.PENDING_MANUAL:
         raise NotPending(status=session.status)
     with override(session.language):
         _say_nobody_is_here(session)
-    _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY)
+    _become(session, Status.AFTER_HOURS_EMAIL, Reason.NOBODY_ON_DUTY, now)
     return session
 
 
-def staff_back_locked(session: ChatSession) -> ChatSession:
+def staff_back_locked(session: ChatSession, now: Availability | None = None) -> ChatSession:
     """Somebody came on duty, or the customer is back who had left an address and the line:
-    back into the line, at the place that was kept."""
+    back into the line, at the place that was kept. `now` as above."""
     if session.status != Status.AFTER_HOURS_EMAIL:
         raise NotPending(status=session.status)
     turns.abort_active(session, "staff_back")
@@ -179,7 +184,7 @@ def staff_back_locked(session: ChatSession) -> ChatSession:
         else:
             say(session, _("Our team is back, and you are in line to talk to someone."))
     reason = Reason.CUSTOMER_BACK if was_away else Reason.STAFF_BACK
-    _become(session, Status.PENDING_MANUAL, reason)
+    _become(session, Status.PENDING_MANUAL, reason, now)
     return session
 
 
@@ -212,8 +217,7 @@ def rejoin_line_locked(session: ChatSession) -> ChatSession:
     records.begin(session, Cause(Reason.CUSTOMER_BACK, session.escalation_reason))
     with override(session.language):
         say(session, _("Welcome back. You have your old place in line again."))
-    _become(session, Status.PENDING_MANUAL, Reason.CUSTOMER_BACK)
-    return _unless_on_duty(session)
+    return _into_line(session, Reason.CUSTOMER_BACK)
 
 
 def forget_place_locked(session: ChatSession) -> ChatSession:
@@ -259,14 +263,14 @@ def requeue_locked(
                 "ahead of others."
             )
         say(session, text % {"name": name})
-    _become(session, Status.PENDING_MANUAL, reason)
-    return _unless_on_duty(session)
+    return _into_line(session, reason)
 
 
-def _unless_on_duty(session: ChatSession) -> ChatSession:
-    if availability.now().someone_on_duty:
-        return session
-    return nobody_on_duty_locked(session)
+def _into_line(session: ChatSession, reason: Reason) -> ChatSession:
+    """And on to email if nobody is on duty."""
+    now = availability.now()
+    _become(session, Status.PENDING_MANUAL, reason, now)
+    return session if now.someone_on_duty else nobody_on_duty_locked(session, now)
 
 
 # --- Owners -----------------------------------------------------------------------------
@@ -407,7 +411,10 @@ def reopen(session_name: str, by: Person | None = None) -> ChatSession:
 # --- What they share --------------------------------------------------------------------
 
 
-def _become(session: ChatSession, status: Status, reason: Reason) -> None:
+def _become(
+    session: ChatSession, status: Status, reason: Reason, now: Availability | None = None
+) -> None:
+    """`now`: what the caller knows of who is on duty. Saves whatever else has changed."""
     if not session.may_become(status):
         raise IllegalTransition(status=session.status, to=str(status))
     previous, session.status = session.status, status
@@ -418,13 +425,17 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
         records.stand(session, Outcome.BY_EMAIL)
     elif status == Status.PENDING_MANUAL:
         records.stand(session, Outcome.WAITING)
+    untold = None
+    if status in LEAVABLE:
+        now = now or availability.now()
+        untold = now if _note_availability(session, now) else None
     session.save()
-    if status in turns.ANSWERED:
+    if previous in turns.ANSWERED and status in turns.ANSWERED:
         # The AI has it as before, so an answer that is being given goes on.
         turns.follow(session)
     events.status_changed(session, previous, reason)
-    if status in LEAVABLE:
-        tell_availability(session, availability.now())
+    if untold:
+        events.availability_changed(session, untold.someone_on_duty, untold.back_at)
     if status == Status.PENDING_MANUAL:
         events.queue_updated(session, "added")
     elif previous == Status.PENDING_MANUAL:
@@ -434,18 +445,23 @@ def _become(session: ChatSession, status: Status, reason: Reason) -> None:
     transaction.on_commit(availability.bell.ring, robust=True)
 
 
-def tell_availability(session: ChatSession, now: availability.Availability) -> bool:
+def tell_availability(session: ChatSession, now: Availability) -> None:
     """Tell a customer who waits whether anybody is on duty, unless that is what was told last.
 
-    Under the session's lock. Returns whether it was told.
+    Under the session's lock.
     """
+    if _note_availability(session, now):
+        session.save(update_fields=["told_on_duty", "told_back_at"])
+        events.availability_changed(session, now.someone_on_duty, now.back_at)
+
+
+def _note_availability(session: ChatSession, now: Availability) -> bool:
+    """Whether the customer, who waits, has to be told: was told something else last."""
     # Nobody is put in line unless somebody is on duty.
     on_duty = session.told_on_duty is None or session.told_on_duty
     if (on_duty, session.told_back_at) == (now.someone_on_duty, now.back_at):
         return False
     session.told_on_duty, session.told_back_at = now.someone_on_duty, now.back_at
-    session.save(update_fields=["told_on_duty", "told_back_at"])
-    events.availability_changed(session, now.someone_on_duty, now.back_at)
     return True
 
 
