@@ -133,6 +133,7 @@ def sessions(
     status: StatusName | None = None,
     agent: Annotated[str, Query(pattern=r"^(all|mine|unassigned|[0-9]{1,18})$")] = "all",
     q: Annotated[str, Query(max_length=200)] = "",
+    session_name: Annotated[str, Query(max_length=200)] = "",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def sessions(
 
     Those of `after_hours_email` as they are to be worked off: first who has no answer yet, for
     longest. `q` looks into names and nicknames, and into the email, messages and handoffs of
-    what the caller may read.
+    what the caller may read. `session_name`: that one alone.
     """
     rows = ChatSession.objects.order_by("-pk")
     by_email = status == "after_hours_email"
@@ -154,6 +155,9 @@ def sessions(
         rows = rows.filter(agent__isnull=True)
     elif agent != "all":
         rows = rows.filter(agent_id=int(agent))
+    if session_name:
+        # A text with NUL is none for PostgreSQL, and no session's name.
+        rows = rows.filter(name=session_name) if "\x00" not in session_name else rows.none()
     q = q.replace("\x00", "").strip()
     if q:
         said = Message.objects.filter(content__icontains=q).values("session")

@@ -73,8 +73,6 @@ def talking_with(customer: Page, name: str) -> None:
 def test_conversation_is_handed_on_when_the_colleague_accepts(
     pages: Pages, shop: Service
 ) -> None:
-    # Who may not read on is refused, and told by whom it is read.
-    pages.allow("status of 403")
     alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
     customer = talking(pages, shop, alice)
     write(customer, "The lamp is broken")
@@ -130,7 +128,7 @@ def test_supervisor_takes_over_beyond_the_limit_and_from_another_agent(
     agents = {name: clients.agent(shop, name) for name in ("bob", "carol")}
     for agent in agents.values():
         fill_up(agent, shop, clients)
-    pages.allow("status of 40[39]")
+    pages.allow("status of 409")
     bob, carol = open_console(pages, shop, "bob"), open_console(pages, shop, "carol")
     customer = open_chat(pages, shop, "/chat/")
     customer.get_by_role("button", name="Talk to a person").click()
@@ -149,6 +147,9 @@ def test_supervisor_takes_over_beyond_the_limit_and_from_another_agent(
     agents["bob"].close(agents["bob"].sessions(agent="mine")["items"][0]["session_name"])
     bob.get_by_role("button", name="Take over").click()
     talking_with(customer, "Bob")
+    write(bob, "I am Bob")
+    expect(bubble(customer, "I am Bob")).to_be_visible()
+    expect(bubble(bob, "I am Bob").locator("time")).to_be_visible()
     carol.get_by_role("button", name="Take over from Bob").click()
     talking_with(customer, "Carol")
     expect(bob.get_by_test_id("notice")).to_contain_text("Carol has this conversation.")
@@ -196,7 +197,6 @@ def test_note_is_seen_by_agents_alone(pages: Pages, shop: Service) -> None:
 def test_colleague_who_is_asked_reads_along_and_answers_in_a_note(
     pages: Pages, shop: Service
 ) -> None:
-    pages.allow("status of 403")
     alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
     customer = talking(pages, shop, alice)
     write(customer, "Does Ember fit outdoors?")

@@ -289,7 +289,7 @@ def test_second_agent_learns_who_has_the_conversation(pages: Pages, shop: Servic
     expect(bob.get_by_role("button", name="Take over")).to_be_visible()
 
     # Bob presses in the moment before he could know.
-    pages.allow(r"status of 40[39]")
+    pages.allow(r"status of 409")
     held: list[Route] = []
     bob.route("**/takeover", lambda route: held.append(route))
     bob.get_by_role("button", name="Take over").click()

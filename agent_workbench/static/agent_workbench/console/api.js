@@ -35,6 +35,12 @@ export class AgentApi {
     return this.#call("GET", `/sessions?${query}`);
   }
 
+  /** One as lists show it, which nobody is refused; undefined where there is none. */
+  async summary(name) {
+    const query = new URLSearchParams({ session_name: name });
+    return (await this.#call("GET", `/sessions?${query}`)).items[0];
+  }
+
   byEmail() {
     return this.#call("GET", "/sessions?status=after_hours_email&limit=200");
   }

@@ -11,6 +11,7 @@ import {
   isOnDuty,
   opened,
   reduce,
+  summaryOf,
   supervises,
   watchable,
 } from "./reducer.js";
@@ -48,7 +49,7 @@ export class Desk {
       onEvent: (event, watched) => this.#event(event, watched),
       onLink: (up) => this.dispatch({ type: "link", up }),
       // Another agent's take-over ends the streams of those who looked on.
-      onDrop: (watched) => watched && this.#read(watched),
+      onDrop: (watched) => watched && this.#mayBeLost(watched),
     });
   }
 
@@ -259,7 +260,9 @@ export class Desk {
           dispatch: (action) => {
             this.dispatch({ ...action, name });
             if (action.type === "sent") this.#settleNotices(name, ["customer_waits"]);
-            if (action.type === "unsent" && action.problem === "NOT_ASSIGNED") this.#read(name);
+            if (action.type === "unsent" && action.problem === "NOT_ASSIGNED") {
+              this.#read(name, { doubtful: true });
+            }
           },
         }),
       );
@@ -359,22 +362,32 @@ export class Desk {
     else this.#follow();
   }
 
-  /** Read a conversation's state; once at a time, and once more if asked meanwhile. */
-  async #read(name, { fresh = false } = {}) {
+  /** The stream's end may have been that of the right to follow. */
+  async #mayBeLost(name) {
+    await this.#readInbox();
+    await this.#read(name, { doubtful: true });
+  }
+
+  /** Read a conversation's state; once at a time, and once more if asked meanwhile.
+   * `doubtful`: whose it is may be another's than is known here. */
+  async #read(name, { fresh = false, doubtful = false } = {}) {
     if (!name) return;
     const running = this.reading.get(name);
     if (running) {
-      running.again = { fresh: fresh || running.again?.fresh };
+      running.again = {
+        fresh: fresh || running.again?.fresh,
+        doubtful: doubtful || running.again?.doubtful,
+      };
       return;
     }
     const run = { again: null };
     this.reading.set(name, run);
     try {
-      const asOf = this.#revision(name);
-      const state = await this.api.state(name);
-      // A name from the address bar may lead elsewhere: /sessions/queue answers as well.
-      if (state.session_name === name) this.dispatch({ type: "state", name, state, asOf, fresh });
-      else this.dispatch({ type: "missing", name });
+      if (await this.#mayRead(name, doubtful)) {
+        const asOf = this.#revision(name);
+        const state = await this.api.state(name);
+        this.dispatch({ type: "state", name, state, asOf, fresh });
+      }
     } catch (error) {
       if (error.passing === undefined) throw error;
       if ([404, 422].includes(error.status)) this.dispatch({ type: "missing", name });
@@ -386,6 +399,18 @@ export class Desk {
     }
     this.#follow();
     if (run.again) await this.#read(name, run.again);
+  }
+
+  /** Who has it is asked of the lists, where it is not known to be readable: they show it
+   * without what is in it. A refusal would stand in the browser's console as an error. */
+  async #mayRead(name, doubtful) {
+    const known = summaryOf(this.state, name);
+    if (known && !doubtful && watchable(known, this.state)) return true;
+    const summary = await this.api.summary(name);
+    if (!summary) this.dispatch({ type: "missing", name });
+    else if (watchable(summary, this.state)) return true;
+    else this.dispatch({ type: "refused", name, agent: summary.agent });
+    return false;
   }
 
   #revision(name) {
@@ -404,7 +429,7 @@ export class Desk {
       const details = error.details ?? {};
       problem = { what, code: error.code ?? "unreachable", name: details.agent?.name, details };
       if (error.status === 409 || error.status === 403) {
-        this.#read(name);
+        this.#read(name, { doubtful: true });
         this.refreshLists();
       }
     }

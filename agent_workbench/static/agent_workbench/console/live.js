@@ -13,22 +13,35 @@ export class Live {
     // undefined: not open yet; null: open, and watching no conversation.
     this.watched = undefined;
     this.stream = null;
+    // Has its connection been lost just now?
+    this.down = false;
   }
 
   watch(name) {
     if (this.watched === name) return;
     this.watched = name;
     const former = this.stream;
+    // Had it ended with a right, it would be refused when it tries again.
+    if (this.down) former.close();
+    this.down = false;
     const stream = (this.stream = new Stream({
       address: (cursor) => this.api.events(name, cursor),
       prepare: async () => ((await this.prepare(name)) ? "" : null),
       onConnected: (_payload, frame) => {
         former?.close();
+        if (stream === this.stream) this.down = false;
         this.onConnected(name, frame);
       },
       onEvent: (event) => this.onEvent(event, name),
       onLink: (up) => stream === this.stream && this.onLink(up),
-      onDrop: () => stream === this.stream && this.onDrop(name),
+      onDrop: () => {
+        if (stream !== this.stream) {
+          stream.close();
+          return;
+        }
+        this.down = true;
+        this.onDrop(name);
+      },
     }));
     stream.open("");
     // If the new one cannot be had, the old one is not to stay for ever.

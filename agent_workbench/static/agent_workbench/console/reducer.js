@@ -137,6 +137,15 @@ export function watchable({ session_name: name, status, agent }, state) {
   return [...transfers, ...assists].some((each) => each.session_name === name);
 }
 
+/** What is known here of who has a conversation, opened before or in a list, if anything. */
+export function summaryOf({ conversations, lists }, name) {
+  const { phase, details } = conversations[name] ?? unopened;
+  // Lists may be older than what has been refused.
+  if (details || phase === "refused") return details;
+  const listed = Object.values(lists).flatMap(({ items }) => items);
+  return listed.find((item) => item.session_name === name);
+}
+
 /** Requests that this agent is to answer. */
 export function asked({ me, inbox }) {
   const ofMe = ({ to_agent: agent }) => agent.id === me.id;
@@ -277,7 +286,15 @@ function withEvent(state, { type, payload }, watched) {
       if (payload.agent.id !== state.me.id) return state;
       return { ...state, me: { ...state.me, status: payload.status } };
     case "transfer_answer":
+      return withNews(withoutRequest(state, { kind: "transfers", id: payload.id }), {
+        type,
+        payload,
+      });
     case "assist_answer":
+      return withNews(withoutRequest(state, { kind: "assists", id: payload.id }), {
+        type,
+        payload,
+      });
     case "mention":
       return withNews(state, { type, payload });
     case "message":
