@@ -282,6 +282,21 @@ def test_telling_one_more_of_a_long_line_costs_few_statements(
     assert costs[1] - costs[0] <= 4 * (18 if connection.vendor == "sqlite" else 13)
 
 
+def test_those_behind_in_a_long_line_are_told_once_when_they_are_dealt_with(
+    alice: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "AT_ONCE", 2)
+    names = [waiting() for _ in range(3)]
+    for name in names:
+        page_of(name)
+    presence.choose(alice, "break")
+    assert watch.look()
+    assert [told(name) for name in names] == [[False], [False], []]
+    watch.look()
+    assert [told(name) for name in names] == [[False]] * 3
+    assert {status_of(name) for name in names} == {"after_hours_email"}
+
+
 def test_who_comes_in_the_middle_of_a_round_is_noticed(
     alice: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

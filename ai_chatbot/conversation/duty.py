@@ -49,10 +49,9 @@ def follow(round: Round) -> None:
         round.each(
             "nobody is on duty", ChatSession.objects.pending(), partial(_to_email, asked)
         )
-    # Who has no page open reads it with the state.
-    waiting_here = ChatSession.objects.filter(
-        status__in=handoff.LEAVABLE, name__in=presence.here()
-    )
+    # Who has no page open reads it with the state; who is in line for nobody hears it above.
+    told_here = handoff.LEAVABLE if now.someone_on_duty else (Status.AFTER_HOURS_EMAIL,)
+    waiting_here = ChatSession.objects.filter(status__in=told_here, name__in=presence.here())
     untold = waiting_here.exclude(_told(now)).order_by("pk")
     round.each("who is on duty", untold, partial(_tell, now))
 
