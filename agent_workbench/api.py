@@ -183,7 +183,7 @@ def sessions(
     more, page = len(page) > limit, page[:limit]
     readable = access.readable(caller(request), page)
     return {
-        "items": [events.summary(session, readable=session.pk in readable) for session in page],
+        "items": events.summaries(page, readable),
         "next": str(start + limit if by_email else page[-1].pk) if more else None,
     }
 
@@ -195,7 +195,7 @@ def queue(request: HttpRequest, limit: Limit = 50, cursor: Cursor = None) -> dic
     page = list(ChatSession.objects.pending()[start : start + limit + 1])
     more, page = len(page) > limit, page[:limit]
     return {
-        "items": [events.summary(session) for session in page],
+        "items": events.summaries(page, {session.pk for session in page}),
         "next": str(start + limit) if more else None,
     }
 

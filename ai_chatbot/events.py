@@ -6,15 +6,27 @@ to a target of their own.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
+
 from ai_chatbot.conversation.estimates import Wait
-from ai_chatbot.models import ChatSession, Message, MessageRole, Priority, Reason, Status
+from ai_chatbot.models import (
+    ChatSession,
+    HandoffRecord,
+    Message,
+    MessageRole,
+    Priority,
+    Reason,
+    Status,
+)
 from sse import enqueue_sse_message_sync
 
 AGENTS = "workbench:agents"
 SUMMARY_CHARACTERS = 160
+_WAITS = (Status.PENDING_MANUAL, Status.AFTER_HOURS_EMAIL)
 
 
 def agent_target(agent_id: int) -> str:
@@ -58,9 +70,54 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
 
     `readable`: whether that, and what the customer wants, is for the one who asks.
     """
-    last = None
-    if readable:
-        last = session.messages.exclude(role=MessageRole.SYSTEM).order_by("-pk").first()
+    return summaries([session], {session.pk} if readable else ())[0]
+
+
+def summaries(
+    sessions: Sequence[ChatSession], readable: Collection[int]
+) -> list[dict[str, Any]]:
+    """The same of several, in two queries; `readable`: the keys of those that are."""
+    questions, last = _said_in([session for session in sessions if session.pk in readable])
+    return [
+        _summary(
+            session,
+            last.get(session.pk),
+            questions.get(session.pk, ""),
+            readable=session.pk in readable,
+        )
+        for session in sessions
+    ]
+
+
+def _said_in(sessions: Sequence[ChatSession]) -> tuple[dict[int, str], dict[int, Message]]:
+    """What customers had asked when a person was called, where one is waited for; and what
+    was said last."""
+    if not sessions:
+        return {}, {}
+    said = Message.objects.exclude(role=MessageRole.SYSTEM).filter(session=OuterRef("pk"))
+    asked = HandoffRecord.objects.filter(session=OuterRef("pk"))
+    rows = (
+        ChatSession.objects.filter(pk__in=[session.pk for session in sessions])
+        .order_by()
+        .values_list(
+            "pk",
+            Subquery(said.order_by("-pk").values("pk")[:1]),
+            Subquery(asked.order_by("-pk").values("question")[:1]),
+        )
+    )
+    waits = {session.pk for session in sessions if session.status in _WAITS}
+    questions, keys = {}, []
+    for pk, message, question in rows:
+        keys.append(message)
+        if pk in waits and question:
+            questions[pk] = question[:SUMMARY_CHARACTERS]
+    found = Message.objects.filter(pk__in=filter(None, keys))
+    return questions, {message.session_id: message for message in found}
+
+
+def _summary(
+    session: ChatSession, last: Message | None, question: str, *, readable: bool
+) -> dict[str, Any]:
     return {
         "session_name": session.name,
         "nickname": session.nickname,
@@ -68,7 +125,7 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
         "status": session.status,
         "agent": person(session.agent_id, session.agent_name),
         "reason": session.escalation_reason if readable else "",
-        "question": _question(session) if readable else "",
+        "question": question,
         "priority": Priority(session.priority).code,
         "vip": session.vip,
         "why": reasons_for_place(session),
@@ -89,14 +146,6 @@ def summary(session: ChatSession, *, readable: bool = True) -> dict[str, Any]:
             "created_at": stamp(last.created_at),
         },
     }
-
-
-def _question(session: ChatSession) -> str:
-    """What the customer had asked when a person was called, while one is waited for."""
-    if session.status not in (Status.PENDING_MANUAL, Status.AFTER_HOURS_EMAIL):
-        return ""
-    asked = session.handoffs.values_list("question", flat=True).first()
-    return (asked or "")[:SUMMARY_CHARACTERS]
 
 
 def reasons_for_place(session: ChatSession) -> list[str]:

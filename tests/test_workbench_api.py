@@ -8,6 +8,8 @@ import httpx
 import pytest
 from django.contrib import auth
 from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -15,7 +17,7 @@ from agent_workbench import accounts
 from agent_workbench import tokens as agent_tokens
 from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
-from ai_chatbot.conversation import states
+from ai_chatbot.conversation import handoff, states
 from ai_chatbot.models import ChatSession
 from sse import log
 from sse.models import Target
@@ -29,6 +31,7 @@ from tests.in_process import (
     error_of,
     events_of,
     make_agent,
+    make_session,
 )
 
 pytestmark = pytest.mark.django_db
@@ -993,3 +996,16 @@ def test_what_another_agent_takes_while_it_is_read_is_not_shown(
 
     monkeypatch.setattr(states, reader, read_too_late)
     error_of(bob.get(f"/sessions/{visitor.session}{path}"), 403, "NOT_ASSIGNED")
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/queue"])
+def test_long_list_asks_the_database_as_often_as_a_short_one(path: str) -> None:
+    alice = Colleague(make_agent("alice"))
+    for _ in range(6):
+        handoff.escalate(make_session())
+    asked = []
+    for limit in (2, 6):
+        with CaptureQueriesContext(connection) as queries:
+            assert len(alice.get(path, limit=limit).json()["items"]) == limit
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
