@@ -1,9 +1,12 @@
 """How long a place in the line may take: measured, robust, and told anew when it changes."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, connections, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +16,8 @@ from agent_workbench import presence
 from agent_workbench.models import Agent
 from ai_chatbot.conversation import estimates, handoff, states, waiting
 from ai_chatbot.conversation.estimates import Estimate, Wait
-from ai_chatbot.models import ChatSession, HandoffRecord, Outcome, Reason
+from ai_chatbot.models import ChatSession, HandoffRecord, Outcome, Priority, Reason
+from tests.harness.waiting import wait_until
 from tests.in_process import events_of, make_agent, make_session
 
 pytestmark = pytest.mark.django_db
@@ -273,3 +277,44 @@ def test_an_urgent_newcomer_moves_everybody_and_all_are_told(alice: Agent) -> No
     waiting.announce_places()
     for place, name in enumerate([urgent, *names], start=1):
         assert told(name)[-1]["position"] == place
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.vendor("postgresql")
+def test_processes_that_see_the_line_in_different_orders_do_not_wait_for_one_another(
+    alice: Agent,
+) -> None:
+    names = wait_in_line(2)
+    sessions = ChatSession.objects.filter(name__in=names).order_by("pk")
+    pks = list(sessions.values_list("pk", flat=True))
+
+    def somebody_waits(count: int) -> Callable[[], bool]:
+        def asked() -> bool:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                return cursor.fetchone() == (count,)
+
+        return asked
+
+    def in_a_process(act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    def prefer_the_second() -> None:
+        with transaction.atomic():
+            handoff.prioritise_locked(handoff.lock(names[1]), Priority.URGENT)
+
+    with ThreadPoolExecutor(3) as processes:
+        with transaction.atomic():
+            handoff.lock(names[0])
+            told = [processes.submit(in_a_process, lambda: waiting._announce(pks))]
+            wait_until(somebody_waits(1), what="the first to wait")
+            processes.submit(in_a_process, prefer_the_second).result(10)
+            told.append(processes.submit(in_a_process, lambda: waiting._announce(pks)))
+            wait_until(somebody_waits(2), what="the second to wait")
+        assert sum(each.result(10) for each in told) == 2

@@ -127,9 +127,10 @@ def announce_places(everybody: bool = True) -> int:
 
 @transaction.atomic
 def _announce(pks: list[int]) -> int:
-    """Locks these sessions in the order of the line; verbs lock one session and never another,
-    so there is no cycle."""
-    sessions = list(ChatSession.objects.pending().filter(pk__in=pks).select_for_update())
+    """Locks these sessions by key: two processes may see the line in different orders. Verbs
+    lock one session and never another, so there is no cycle."""
+    pending = ChatSession.objects.pending().filter(pk__in=pks)
+    sessions = list(pending.order_by("pk").select_for_update())
     # Read under the locks, so that of two processes the later one knows better.
     line = ChatSession.objects.pending().values_list("pk", flat=True)
     places = {pk: place for place, pk in enumerate(line, start=1)}
