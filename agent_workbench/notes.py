@@ -168,7 +168,7 @@ def _locked(session_name: str, note_id: int, by: Agent) -> Note:
 
 def _announce(note: Note, change: str) -> None:
     announcements.to_followers(
-        note.session.name, "note", {"change": change, "note": as_json([note])[0]}
+        note.session.name, "note", {**as_json([note])[0], "change": change}
     )
 
 

@@ -56,7 +56,7 @@ def thread(agent: Colleague, name: str, **query: Any) -> list[str]:
 
 def announced(name: str) -> list[tuple[str, Json]]:
     told = events_of(access.internal_target(name), "note")
-    return [(event["payload"]["change"], event["payload"]["note"]) for event in told]
+    return [(payload.pop("change"), payload) for payload in (e["payload"] for e in told)]
 
 
 def mentions(agent: Colleague) -> list[Json]:
