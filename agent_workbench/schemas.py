@@ -65,11 +65,11 @@ class LoggedIn(Schema):
 
 
 class TakeOver(Body):
-    force: bool = False
+    force: StrictBool = False
 
 
 class Assign(Body):
-    agent_id: Annotated[int, Field(ge=1, le=MAX_ID)]
+    agent_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 
 
 class PriorityIn(Body):

@@ -177,6 +177,22 @@ def test_force_takes_from_another_and_beyond_the_limit(
     assert change["agent"] == caller.person
 
 
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("takeover", {"force": "yes"}),
+        ("takeover", {"force": 1}),
+        ("assign", {"agent_id": True}),
+        ("assign", {"agent_id": "1"}),
+        ("assign", {"agent_id": 1.0}),
+    ],
+)
+def test_what_only_looks_like_an_answer_is_none(sue: Colleague, verb: str, body: Any) -> None:
+    name = waiting()
+    error_of(sue.post(f"/sessions/{name}/{verb}", body), 422, "VALIDATION_ERROR")
+    assert owner_of(name) is None
+
+
 def test_former_owner_hears_of_it_and_loses_the_streams(
     alice: Colleague, sue: Colleague
 ) -> None:
