@@ -745,7 +745,7 @@ def test_what_customers_were_told_is_what_they_read(alice: Agent, settings: Sett
         watch.look()
         watch.look()
         line.announce_places()
-        for name in customers.here_of(names):
+        for name in (row["session_name"] for row in customers.here()):
             check_told_as_read(name)
     assert [status_of(name) for name in names] == [
         "closed",

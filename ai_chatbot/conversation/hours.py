@@ -43,12 +43,7 @@ def _from_rows(pk: int) -> Timetable:
     return Timetable(
         zone=_zone(row.time_zone),
         week=tuple(map(tuple, week)) if any(week) else _from_settings().week,
-        days={
-            day.date: ()
-            if day.opens is None or day.closes is None
-            else ((day.opens, day.closes),)
-            for day in row.days.all()
-        },
+        days={day.date: _spans(day) for day in row.days.all()},
         country=row.holidays_country,
         region=row.holidays_region,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -41,16 +40,6 @@ def has_shown(session: ChatSession, moment: datetime) -> bool:
     return streams.filter(
         Q(opened_at__gt=moment) | Q(process__seen_at__gt=moment + silence())
     ).exists()
-
-
-def here_of(names: Collection[str]) -> set[str]:
-    """Those of these sessions, by name, whose customer's page is open."""
-    found = processes.present_streams().filter(
-        subject__in=[f"{SUBJECT}{name}" for name in names]
-    )
-    return {
-        subject.removeprefix(SUBJECT) for subject in found.values_list("subject", flat=True)
-    }
 
 
 def here() -> QuerySet[Any]:
