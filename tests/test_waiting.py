@@ -291,6 +291,8 @@ def test_processes_that_see_the_line_in_different_orders_do_not_wait_for_one_ano
     def somebody_waits(count: int) -> Callable[[], bool]:
         def asked() -> bool:
             with connection.cursor() as cursor:
+                # Else the same is read until the transaction ends.
+                cursor.execute("SELECT pg_stat_clear_snapshot()")
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
