@@ -80,7 +80,9 @@ def ask(session_name: str, by: Agent, to_agent: Agent, note: str = "") -> Transf
         note=note,
         expires_at=timezone.now() + timedelta(seconds=settings.TRANSFER_SECONDS),
     )
-    ended.told.append((to_agent.user_id, "transfer_request", as_json(request)))
+    shown = as_json(request)
+    # The owner too: it may be a supervisor's doing, or that of another page.
+    ended.told += [(party.user_id, "transfer_request", shown) for party in (to_agent, owner)]
     ended.tell(session)
     return request
 

@@ -109,6 +109,19 @@ def test_conversation_is_handed_on_when_the_colleague_accepts(
     expect(customer.get_by_text("You know about lamps.")).to_have_count(0)
 
 
+def test_owner_sees_what_a_supervisor_asks_a_colleague(
+    pages: Pages, shop: Service, clients: Clients
+) -> None:
+    alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
+    session = session_of(talking(pages, shop, alice))
+    carol = clients.agent(shop, "carol")
+    carol.call("POST", f"/sessions/{session}/transfer", {"to_agent": "bob"})
+    expect(alice.get_by_test_id("transfer-pending")).to_contain_text("Bob is asked")
+    alice.get_by_test_id("transfer-pending").get_by_role("button", name="Cancel").click()
+    expect(alice.get_by_test_id("transfer-pending")).to_be_hidden()
+    expect(request_for(bob)).to_have_count(0)
+
+
 def test_unanswered_request_expires_and_the_owner_stays(pages: Pages, hasty: Service) -> None:
     alice, bob = open_console(pages, hasty, "alice"), open_console(pages, hasty, "bob")
     customer = talking(pages, hasty, alice)

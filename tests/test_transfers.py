@@ -248,6 +248,9 @@ def test_supervisor_asks_for_the_owner(
     request = ask(chief, live, "bob", "please")
     assert (request["from_agent"], request["asked_by"]) == (alice.person, chief.person)
     assert pending(chief) == pending(alice) == pending(bob) == [request["id"]]
+    for party in (alice, bob):
+        [event] = told(party, "transfer_request")
+        assert event["id"] == request["id"]
     assert respond(bob, request, True).status_code == 200
     for party in (alice, bob, chief):
         assert [answer["status"] for answer in told(party, "transfer_answer")] == ["accepted"]
