@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Max
@@ -125,6 +126,8 @@ class Conversations(RuleBasedStateMachine):
         # What the log said last, by target, type and session; and how far it has been read.
         self.last: dict[tuple[str, str, str], Any] = {}
         self.heard = 0
+        # When each agent was there last, by key.
+        self.seen: dict[int, datetime] = {}
         # The ownership epochs that have been looked at.
         self.known: dict[str, int] = {}
         self.live_before: dict[int, int] = {}
@@ -196,6 +199,9 @@ class Conversations(RuleBasedStateMachine):
         Process.objects.filter(name__in=[f"process-{n}" for n in self.alive]).update(
             seen_at=self.now
         )
+        for kind, number in self.streams:
+            if kind == "agent":
+                self.seen[self.agents[number]] = self.now
 
     def _look(self) -> None:
         """What happens within two seconds while any process lives."""
@@ -611,6 +617,39 @@ class Conversations(RuleBasedStateMachine):
             assert live == (session.agent_id is not None) or session.status == Status.CLOSED
             active = session.turns.filter(state__in=turns.ACTIVE)
             assert active.count() <= (1 if session.status in turns.ANSWERED else 0)
+
+    @invariant()
+    def nobody_talks_with_an_agent_who_is_gone(self) -> None:
+        if not self.alive:
+            return
+        for session in ChatSession.objects.filter(status=Status.MANUAL_LIVE):
+            owner = Agent.objects.get(user_id=session.agent_id)
+            signs = (
+                self.seen.get(owner.pk, MONDAY_NOON),
+                owner.seen_at or MONDAY_NOON,
+                session.taken_at or MONDAY_NOON,
+                self.watched_since,
+            )
+            assert self.now - max(signs) <= timedelta(seconds=ABSENCE + 65)
+
+    @invariant()
+    def freed_places_are_filled(self) -> None:
+        """Whoever is given by itself, and could be, has been."""
+        mode = django_settings.ASSIGNMENT
+        if not self.alive or mode == "off" or django_settings.OPENING_HOURS:
+            return
+        live = self._live_counts()
+        free = [
+            agent
+            for agent in Agent.objects.filter(status=PresenceStatus.ONLINE)
+            if live[agent.pk] < agent.max_sessions
+            and ("agent", self.agents.index(agent.pk)) in self.streams
+        ]
+        # Whoever put one back, or had it taken away, is spared it for a minute.
+        lately = HandoffRecord.objects.filter(ended_at__gt=self.now - timedelta(seconds=61))
+        waiting = ChatSession.objects.pending().filter(customer_gone_at__isnull=True)
+        for session in waiting.exclude(handoffs__in=lately):
+            assert not free, f"{session} waits though {free} could have it"
 
     @invariant()
     def records_tell_what_is_going_on(self) -> None:
