@@ -231,13 +231,15 @@ def _assign(round: Round) -> None:
     round.more |= assignment.drain() >= assignment.GIVEN_AT_ONCE
 
 
+# Free places are filled early: the other parts may have many to deal with. What they put in line
+# rings for a next round at once.
 PARTS: dict[str, Callable[[Round], None]] = {
     "agents' presence": _note_agents,
+    "assignment": _assign,
     "lost agents": _requeue_of_the_lost,
     "silent agents": _bring_up_silence,
     "customers' presence": absences.follow,
     "who is on duty": duty.follow,
     "transfers": transfers.expire,
-    "assignment": _assign,
     "idle conversations": idle.follow,
 }
