@@ -231,8 +231,8 @@ def _assign(round: Round) -> None:
     round.more |= assignment.drain() >= assignment.GIVEN_AT_ONCE
 
 
-# Free places are filled early: the other parts may have many to deal with. What they put in line
-# rings for a next round at once.
+# Free places are filled early: the other parts may have many to deal with. What these put in
+# line rings for a next round at once.
 PARTS: dict[str, Callable[[Round], None]] = {
     "agents' presence": _note_agents,
     "assignment": _assign,
