@@ -98,10 +98,12 @@ def log_in(console: Page, service: Service, username: str) -> None:
     console.get_by_label("Username").fill(username)
     console.get_by_label("Password").fill(service.database.demo_password())
     console.get_by_role("button", name="Log in").click()
+    # Its scripts have run; and agents are as they chose to be when they left.
+    expect(console.get_by_role("tab", name="Queue")).to_be_visible()
     presence = console.get_by_label("My presence")
-    # As chosen when the agents left.
     expect(presence).to_have_value("offline")
-    presence.select_option("online")
+    with console.expect_response("**/agent/status"):
+        presence.select_option("online")
 
 
 def test_customer_whom_nobody_could_serve_is_written_to_and_comes_back(
