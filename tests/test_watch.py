@@ -681,6 +681,25 @@ def test_customer_who_says_nothing_is_not_asked_again(alice: Agent, settings: Se
     assert status_of(name) == "manual_live"
 
 
+def test_conversation_by_email_is_closed_when_no_link_leads_back(
+    alice: Agent, settings: Settings
+) -> None:
+    settings.IDLE_CLOSE_SECONDS, settings.CONTACT_LINK_DAYS = 50, 2
+    presence.choose(alice, "offline")
+    answered, unanswered = make_session(), make_session()
+    for name in (answered, unanswered):
+        handoff.escalate(name)
+    assert status_of(answered) == "after_hours_email"
+    verbs.write_as_agent(answered, alice.person, content="Here you are.", client_id="1")
+    passes(2 * 24 * 3600 - 60)
+    watch.look()
+    assert status_of(answered) == "after_hours_email"
+    passes(120)
+    watch.look()
+    assert last_change(answered)["reason"] == "idle"
+    assert status_of(unanswered) == "after_hours_email"
+
+
 def test_conversation_that_goes_on_is_not_closed(alice: Agent, settings: Settings) -> None:
     settings.IDLE_FOLLOW_UP_SECONDS, settings.IDLE_CLOSE_SECONDS = 100, 50
     console_of(alice)

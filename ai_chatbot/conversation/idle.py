@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
@@ -15,6 +17,18 @@ from ai_chatbot.models import ChatSession, ChatSessionQuerySet, Reason, Status
 
 def follow(round: Round) -> None:
     asks, closes = settings.IDLE_FOLLOW_UP_SECONDS, settings.IDLE_CLOSE_SECONDS
+    if closes:
+        # As long as the link of the last mail leads back. Beside so many days a time in which
+        # nobody looked is nothing.
+        expired = round.now - max(
+            timedelta(days=settings.CONTACT_LINK_DAYS), timedelta(seconds=closes)
+        )
+        by_email = ChatSession.objects.filter(
+            status=Status.AFTER_HOURS_EMAIL,
+            unanswered_since__isnull=True,
+            last_message_at__lt=expired,
+        )
+        round.each("conversations by email end", by_email.order_by("last_message_at"), _close)
     if closes and (limit := round.before(closes)):
         idle = _answered().filter(last_message_at__lt=limit)
         if asks:
