@@ -85,6 +85,8 @@ def test_conversation_is_handed_on_when_the_colleague_accepts(
     bob.reload()
     request_for(bob).get_by_role("link", name="Look at it").click()
     expect(bubble(bob, "The lamp is broken")).to_be_visible()
+    write(customer, "It flickers")
+    expect(bubble(bob, "It flickers")).to_be_visible()
     request_for(bob).get_by_role("button", name="Decline").click()
     expect(request_for(bob)).to_have_count(0)
     expect(news(alice, "Bob declined.")).to_be_visible()
@@ -120,6 +122,23 @@ def test_owner_sees_what_a_supervisor_asks_a_colleague(
     alice.get_by_test_id("transfer-pending").get_by_role("button", name="Cancel").click()
     expect(alice.get_by_test_id("transfer-pending")).to_be_hidden()
     expect(request_for(bob)).to_have_count(0)
+
+
+def test_former_owner_reads_whose_conversation_was_taken(
+    pages: Pages, shop: Service, clients: Clients
+) -> None:
+    alice = open_console(pages, shop, "alice")
+    open_console(pages, shop, "bob")
+    customer = clients.customer(shop, nickname="Ming")
+    customer.escalate()
+    in_list(alice, customer.session).click()
+    alice.get_by_role("button", name="Take over").click()
+    hand_on(alice, "Bob")
+    bob = clients.agent(shop, "bob")
+    [request] = bob.call("GET", "/transfer-requests/pending")["items"]
+    bob.call("POST", f"/transfer-requests/{request['id']}/respond", {"accept": True})
+    expect(alice.get_by_test_id("notice")).to_contain_text("Bob has this conversation.")
+    expect(news(alice, "Bob has taken over Ming.")).to_be_visible()
 
 
 def test_unanswered_request_expires_and_the_owner_stays(pages: Pages, hasty: Service) -> None:
@@ -225,6 +244,8 @@ def test_colleague_who_is_asked_reads_along_and_answers_in_a_note(
     expect(asked).to_contain_text("Is Ember waterproof?")
     asked.get_by_role("link", name="Look at it").click()
     expect(bubble(bob, "Does Ember fit outdoors?")).to_be_visible()
+    write(customer, "And in the rain?")
+    expect(bubble(bob, "And in the rain?")).to_be_visible()
     expect(bob.get_by_label("Write to the customer")).to_be_hidden()
     bob.get_by_label("Answer your colleague").fill("No, only indoors")
     bob.get_by_label("Answer your colleague").press("Enter")

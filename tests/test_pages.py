@@ -287,6 +287,8 @@ def test_second_agent_learns_who_has_the_conversation(pages: Pages, shop: Servic
     in_list(alice, session).click()
     in_list(bob, session).click()
     expect(bob.get_by_role("button", name="Take over")).to_be_visible()
+    write(customer, "Anybody there?")
+    expect(bubble(bob, "Anybody there?")).to_be_visible()
 
     # Bob presses in the moment before he could know.
     pages.allow(r"status of 409")
@@ -318,8 +320,8 @@ def test_second_agent_learns_who_has_the_conversation(pages: Pages, shop: Servic
     alice.get_by_role("button", name="Release to AI").click()
     expect(bob.get_by_role("button", name="Take over")).to_be_visible()
     write(customer, "Hello?")
-    # in line, joined, said, released, question, answer
-    expect_same_threads(customer, bob, 6)
+    # in line, asked, joined, said, released, question, answer
+    expect_same_threads(customer, bob, 7)
 
 
 @pytest.mark.parametrize("name", ["%E0%A4%A", "%", "a%2Fb", "queue", "x" * 70])

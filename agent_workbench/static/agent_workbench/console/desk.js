@@ -409,7 +409,10 @@ export class Desk {
     const summary = await this.api.summary(name);
     if (!summary) this.dispatch({ type: "missing", name });
     else if (watchable(summary, this.state)) return true;
-    else this.dispatch({ type: "refused", name, agent: summary.agent });
+    else {
+      const { agent, nickname } = summary;
+      this.dispatch({ type: "refused", name, agent, nickname });
+    }
     return false;
   }
 

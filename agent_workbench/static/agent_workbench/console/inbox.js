@@ -176,7 +176,8 @@ export class Inbox {
     const listed = Object.values(lists)
       .flatMap(({ items }) => items)
       .find((item) => item.session_name === name);
-    return listed?.nickname ?? conversations[name]?.details?.nickname ?? "";
+    const { details, nickname } = conversations[name] ?? {};
+    return listed?.nickname ?? details?.nickname ?? nickname ?? "";
   }
 
   #tick() {

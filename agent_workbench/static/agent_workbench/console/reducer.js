@@ -23,7 +23,7 @@ export function initialState({ me, seen }) {
     seen,
     selected: null,
     // By name, as far as they have been opened: {phase, details, thread, revision}; another
-    // agent's has {phase: "refused", agent} and nothing of what is in it.
+    // agent's has {phase: "refused", agent, nickname} and nothing of what is in it.
     conversations: {},
     // What waits for this agent's answer or attention.
     // `transfers` and `assists` as the server lists them: what was asked of this agent, and what
@@ -67,10 +67,12 @@ export function reduce(state, action) {
     case "missing":
       return withConversation(state, action.name, (known) => ({ ...known, phase: "missing" }));
     case "refused":
-      return withConversation(state, action.name, ({ revision }) => ({
+      return withConversation(state, action.name, ({ revision, details, nickname }) => ({
         ...unopened,
         phase: "refused",
         agent: action.agent,
+        // Lists show it to everybody, and what is told of it names it still.
+        nickname: action.nickname ?? details?.nickname ?? nickname,
         revision,
       }));
     case "older":
