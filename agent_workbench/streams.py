@@ -53,10 +53,12 @@ def of_session(request: StreamRequest) -> Grant:
         session = _followed(agent, request.path["session_name"])
     except ConversationError as error:
         raise _refused(error) from error
+    presence.arrive(agent)
     return Grant(
         targets=tuple(access.targets_of(session)),
         connected={"session_name": session.name},
         subjects=frozenset({tokens.stream_subject(agent)} | access.subjects(agent, session)),
+        presence=presence.subject(agent),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from agent_workbench import access, assignment, streams, tokens
+from agent_workbench import access, assignment, presence, streams, tokens
 from agent_workbench.models import AssistRequest, TransferRequest
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
@@ -194,3 +194,12 @@ def test_onlooker_of_a_session_that_nobody_has_is_shut_out_by_a_takeover(
     assignment.take_over(session.name, alice.agent)
     assert ended_since(known, stream)
     assert tokens.stream_subject(alice.agent) in stream_of(alice, session)
+
+
+def test_an_agent_with_a_sessions_stream_alone_is_there(
+    alice: Colleague, taken: ChatSession
+) -> None:
+    """An API client may follow one conversation, and nothing else."""
+    headers = {"authorization": f"Bearer {alice.token}"}
+    grant = streams.of_session(StreamRequest({"session_name": taken.name}, {}, headers, {}, ""))
+    assert grant.presence == presence.subject(alice.agent)

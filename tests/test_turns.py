@@ -79,7 +79,9 @@ def test_many_take_overs_in_mid_answer_leave_not_one_later_delta(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
     chatbot, workbench = services.pair(redis_server, AI_BACKEND="scripted")
-    agent = clients.agent(workbench)
+    password = "a long passphrase"
+    workbench.database.create_agent("erik", password, "--max-sessions", "12")
+    agent = clients.agent(workbench, "erik", password)
     rounds = [clients.customer(chatbot) for _ in range(12)]
     streams = [customer.stream(after=customer.cursor) for customer in rounds]
     for customer in rounds:

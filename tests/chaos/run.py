@@ -120,6 +120,12 @@ def run(
         world = open_world(stack, stage, database, directory, server=server, chance=chance)
         first = world.services[0]
         clients = stack.enter_context(Clients())
+        database.manage(
+            "shell",
+            "-c",
+            "from agent_workbench.models import Agent\n"
+            f"Agent.objects.update(max_sessions={CONVERSATIONS})",
+        )
         agents = [clients.agent(first, username) for username in DEMO_AGENTS]
         talks = [
             _begin(clients, first, agents[number % len(agents)])
