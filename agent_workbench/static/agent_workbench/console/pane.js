@@ -141,7 +141,7 @@ export class Pane {
     this.stopEditing = el(
       "button.link-button",
       { type: "button", onclick: () => this.#stopEditing() },
-      t("Leave it as it was"),
+      t("Discard changes"),
     );
     this.writing = el(
       "div.writing",
@@ -351,7 +351,7 @@ export class Pane {
     setText(
       this.writingHint,
       editing
-        ? t("You are changing a note.")
+        ? t("You are editing a note.")
         : note
           ? t("Only agents see this.")
           : replies ? destinationText(details, customerIsGone(state, byEmail), t) : "",
