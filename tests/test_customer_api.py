@@ -624,7 +624,7 @@ def test_limits_hold_on_a_real_server(services: Services, clients: Clients) -> N
 
 
 def test_simultaneous_requests_take_no_more_places(service: Service, clients: Clients) -> None:
-    clients.agent(service)
+    clients.agent(service).stream().wait_for("connected")
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
     with httpx.Client(base_url=service.api_url, transport=elsewhere, timeout=60) as http:
         begun = [http.post("/sessions", json={}).json() for _ in range(26)]

@@ -26,6 +26,8 @@ const PAGE = 50;
 const MOST = 200;
 
 export class Desk {
+  #underWay = Promise.resolve(null);
+
   constructor({ me, loginUrl }) {
     this.memoryKey = `workbench-seen:${me.id}`;
     this.store = new Store(reduce, initialState({ me, seen: this.#recall() }));
@@ -420,9 +422,15 @@ export class Desk {
     return this.state.conversations[name]?.revision ?? 0;
   }
 
-  async #attempt(what, request) {
-    if (this.state.busy) return { code: "busy" };
+  /** One after the other: what is pressed while something is under way is not lost. */
+  #attempt(what, request) {
     const name = this.state.selected;
+    const attempt = this.#underWay.then(() => this.#do(what, name, request));
+    this.#underWay = attempt;
+    return attempt;
+  }
+
+  async #do(what, name, request) {
     this.dispatch({ type: "busy", what });
     let problem = null;
     try {
