@@ -17,6 +17,8 @@ from tests.harness.environment import ROOT
 
 # Modules that may use Python's own patterns, and on what text.
 ELSEWHERE = {
+    "agent_workbench/forms.py": "languages and skills, which administrators write",
+    "agent_workbench/notes.py": "mentions in notes, which agents write; linear",
     "ai_chatbot/conversation/timetable.py": "OPENING_HOURS, from the settings",
     "config/env_file.py": "the .env file, which its operator writes",
     "sse/cursors.py": "cursors, which its one pattern can match in one way only",
