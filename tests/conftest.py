@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connections
@@ -23,6 +24,10 @@ from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
 from tests.harness.reports import EVERYWHERE, ONCE, note_elsewhere, runs_once
 from tests.harness.services import Services
+
+# A busy machine may take long for one example; what hangs is ended by pytest-timeout.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 _ENGINE = settings.DATABASES["default"]["ENGINE"]
 VENDOR = _ENGINE.rpartition(".")[2].replace("sqlite3", "sqlite")

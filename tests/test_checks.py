@@ -184,7 +184,7 @@ def test_openai_needs_a_key_and_other_servers_may_not(
 
 
 @pytest.mark.vendor("postgresql")
-@pytest.mark.parametrize(("most", "named"), [(10, True), (11, False)])
+@pytest.mark.parametrize(("most", "named"), [(11, True), (12, False)])
 def test_connections_must_suffice_for_streams_and_requests(
     settings: Settings, most: int, named: bool
 ) -> None:

@@ -634,7 +634,11 @@ def test_simultaneous_requests_take_no_more_places(service: Service, clients: Cl
             at_once.wait(30)
             headers = {"Authorization": f"Bearer {session['token']}"}
             path = f"/sessions/{session['session_name']}/escalate"
-            return http.post(path, json={}, headers=headers).json()["status"]
+            # They wait for one another, on a busy machine longer than a request may.
+            answer = http.post(path, json={}, headers=headers)
+            while answer.status_code == 503:
+                answer = http.post(path, json={}, headers=headers)
+            return answer.json()["status"]
 
         with ThreadPoolExecutor(26) as threads:
             statuses = list(threads.map(ask, begun))

@@ -25,7 +25,8 @@ from sse.exceptions import StreamRefused
 from sse.streams import StreamRequest
 from tests.in_process import Api, Colleague, Json, Visitor, make_agent
 
-pytestmark = pytest.mark.django_db
+# Who may what does not depend on the database.
+pytestmark = [pytest.mark.django_db, pytest.mark.database_independent]
 
 PASSWORD = "correct horse battery"
 CALLERS = ("anonymous", "customer", "other customer", "agent", "owner", "supervisor", "admin")

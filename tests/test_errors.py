@@ -148,6 +148,7 @@ def valid(field: str) -> Any:
     }.get(field, "x")
 
 
+@pytest.mark.database_independent
 def test_the_apis_document_the_calls_that_are_tried_here() -> None:
     customer = {(method, path) for method, path, _ in operations("/api")}
     agent = {(method, path) for method, path, _ in operations("/workbench-api")}
@@ -340,6 +341,7 @@ def test_host_that_is_not_served(prefix: str, host: str) -> None:
 PUBLIC = ("/sessions", "/sessions/resume", "/config", "/agent/login", "/agent/refresh")
 
 
+@pytest.mark.database_independent
 @pytest.mark.parametrize(
     "authorization",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer \x00", "Bearer \ud800", "Bearer a b",

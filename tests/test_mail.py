@@ -478,7 +478,8 @@ def test_server_that_hangs_is_given_up(
     settings.EMAIL_PORT = mail_server.port
     settings.EMAIL_TIMEOUT = 5.0
     keep_sending_until(states, ["sent"])
-    assert len(mail_server.received) == 1
+    # Whether it had been taken before the silence, nobody knows; then it comes twice, as one.
+    assert len({mail["Message-ID"] for mail in mail_server.received}) == 1
 
 
 @pytest.mark.django_db(transaction=True)
