@@ -58,7 +58,8 @@ def hand_on(console: Page, to: str, note: str = "") -> None:
     expect(dialog).to_be_hidden()
 
 
-def rights_end_while(pages: Pages) -> None:
+@pytest.fixture(autouse=True)
+def rights_end_while_it_is_read(pages: Pages) -> None:
     """A read that is under way while the right to it ends is refused: which of the two comes
     first, nobody can know."""
     pages.allow("status of 403")
@@ -79,7 +80,6 @@ def talking_with(customer: Page, name: str) -> None:
 def test_conversation_is_handed_on_when_the_colleague_accepts(
     pages: Pages, shop: Service
 ) -> None:
-    rights_end_while(pages)
     alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
     customer = talking(pages, shop, alice)
     write(customer, "The lamp is broken")
@@ -121,7 +121,6 @@ def test_conversation_is_handed_on_when_the_colleague_accepts(
 def test_owner_sees_what_a_supervisor_asks_a_colleague(
     pages: Pages, shop: Service, clients: Clients
 ) -> None:
-    rights_end_while(pages)
     alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
     session = session_of(talking(pages, shop, alice))
     carol = clients.agent(shop, "carol")
@@ -165,7 +164,6 @@ def test_unanswered_request_expires_and_the_owner_stays(pages: Pages, hasty: Ser
 def test_supervisor_takes_over_beyond_the_limit_and_from_another_agent(
     pages: Pages, shop: Service, clients: Clients
 ) -> None:
-    rights_end_while(pages)
     agents = {name: clients.agent(shop, name) for name in ("bob", "carol")}
     for agent in agents.values():
         fill_up(agent, shop, clients)
@@ -238,7 +236,6 @@ def test_note_is_seen_by_agents_alone(pages: Pages, shop: Service) -> None:
 def test_colleague_who_is_asked_reads_along_and_answers_in_a_note(
     pages: Pages, shop: Service
 ) -> None:
-    rights_end_while(pages)
     alice, bob = open_console(pages, shop, "alice"), open_console(pages, shop, "bob")
     customer = talking(pages, shop, alice)
     write(customer, "Does Ember fit outdoors?")
