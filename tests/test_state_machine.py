@@ -61,8 +61,8 @@ from sse.models import Event, Lease, OpenStream, Process
 
 pytestmark = pytest.mark.django_db
 
-RUNS = int(os.environ.get("FUZZ_RUNS", "8"))
-STEPS = int(os.environ.get("FUZZ_STEPS", "30"))
+RUNS = int(os.environ.get("FUZZ_RUNS", "5"))
+STEPS = int(os.environ.get("FUZZ_STEPS", "25"))
 
 ABSENCE = 60
 MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
