@@ -131,7 +131,11 @@ def assign(session_name: str, agent_id: int, by: Agent) -> ChatSession:
 @transaction.atomic
 def requeue(session_name: str, by: Agent) -> ChatSession:
     """Put a live session back into the line. Raises SessionNotFound, NotLive, NotAssigned."""
-    session = handoff.lock(session_name)
+    return requeue_locked(handoff.lock(session_name), by)
+
+
+def requeue_locked(session: ChatSession, by: Agent) -> ChatSession:
+    """`requeue` for a caller that holds the session's lock."""
     former = session.agent_id
     if session.status == Status.MANUAL_LIVE:
         handoff.check_owner(session, by.person)

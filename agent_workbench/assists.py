@@ -132,10 +132,8 @@ def as_json(request: AssistRequest) -> dict[str, Any]:
     return {
         "id": request.pk,
         "session_name": request.session.name,
-        "from_agent": events.person(
-            request.from_agent.user_id, request.from_agent.display_name
-        ),
-        "to_agent": events.person(request.to_agent.user_id, request.to_agent.display_name),
+        "from_agent": request.from_agent.shown,
+        "to_agent": request.to_agent.shown,
         "question": request.question,
         "answer": request.answer,
         "status": str(request.state),

@@ -142,6 +142,11 @@ class Agent(models.Model):
         return mine.count()
 
     @property
+    def shown(self) -> dict[str, Any]:
+        """`{id, name}`, as events and answers have an agent."""
+        return {"id": self.user_id, "name": self.display_name}
+
+    @property
     def supervises(self) -> bool:
         return self.role in (Role.SUPERVISOR, Role.ADMIN)
 

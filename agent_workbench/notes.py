@@ -122,9 +122,7 @@ def as_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
             "client_id": note.client_id,
             "created_at": events.stamp(note.created_at),
             "edited_at": events.stamp(note.edited_at) if note.edited_at else None,
-            "mentions": [
-                events.person(agent.user_id, agent.display_name) for agent in names[note.pk]
-            ],
+            "mentions": [agent.shown for agent in names[note.pk]],
         }
         for note in notes
     ]
@@ -184,6 +182,6 @@ def _mentions(note: Note, *, by: Agent, known: Iterable[int] = ()) -> list[Told]
         if access.may_follow(agent, session):
             payload["note"] = as_json([note])[0]
         else:
-            payload["by"] = events.person(by.user_id, by.display_name)
+            payload["by"] = by.shown
         told.append((agent.user_id, "mention", payload))
     return told

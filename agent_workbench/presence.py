@@ -163,7 +163,7 @@ def _become(agent: Agent, status: str) -> None:
             {
                 "type": "presence",
                 "payload": {
-                    "agent": events.person(agent.user_id, agent.display_name),
+                    "agent": agent.shown,
                     "status": agent.status,
                 },
             },

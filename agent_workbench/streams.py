@@ -40,7 +40,7 @@ def own(request: StreamRequest) -> Grant:
     presence.arrive(agent)
     return Grant(
         targets=tuple(targets),
-        connected={"agent": events.person(agent.user_id, agent.display_name), "watch": watched},
+        connected={"agent": agent.shown, "watch": watched},
         subjects=frozenset(subjects),
         presence=presence.subject(agent),
     )

@@ -96,7 +96,7 @@ def to_queue(session_name: str, by: Agent, note: str = "") -> ChatSession:
     session = handoff.lock(session_name)
     if session.status in handoff.LEAVABLE and session.former_agent_id == by.user_id:
         return session
-    session = assignment.requeue(session_name, by)
+    session = assignment.requeue_locked(session, by)
     ended = _end_fallen(session)
     if note:
         ended.told += notes.add_locked(session, by, note)[1]
@@ -196,9 +196,9 @@ def as_json(request: TransferRequest) -> dict[str, Any]:
     return {
         "id": request.pk,
         "session_name": request.session.name,
-        "from_agent": _person(request.from_agent),
-        "to_agent": _person(request.to_agent),
-        "asked_by": _person(request.asked_by) if request.asked_by else None,
+        "from_agent": request.from_agent.shown,
+        "to_agent": request.to_agent.shown,
+        "asked_by": request.asked_by.shown if request.asked_by else None,
         "note": request.note,
         "status": str(request.state),
         "created_at": events.stamp(request.created_at),
@@ -264,7 +264,3 @@ def _all() -> TransferRequestQuerySet:
     return TransferRequest.objects.select_related(
         "session", "from_agent__user", "to_agent__user", "asked_by__user"
     )
-
-
-def _person(agent: Agent) -> dict[str, Any] | None:
-    return events.person(agent.user_id, agent.display_name)
