@@ -117,15 +117,27 @@ def assign(session_name: str, agent_id: int, by: Agent) -> ChatSession:
     if session.status == Status.MANUAL_LIVE and session.agent_id == agent_id:
         return session
     try:
-        agent = check_room(agent, session)
+        agent = _lock(agent)
     except NotAnAgent:
         raise AgentUnavailable(why="inactive") from None
-    except AtCapacity as full:
-        raise AgentUnavailable(why="full", **full.details) from None
+    check_available(agent)
+    return _give(session, agent, Reason.ASSIGNED, by=by.person, force=True)
+
+
+def check_available(agent: Agent) -> None:
+    """Whether somebody else may give the agent one more conversation, or ask that it be taken.
+
+    Raises AgentUnavailable, which says why: `inactive`, `break`, `offline` or `full`, the first
+    that is so.
+    """
+    if not agent.user.is_active:
+        raise AgentUnavailable(why="inactive")
     if not presence.on_duty().filter(pk=agent.pk).exists():
         on_break = agent.status == PresenceStatus.BREAK
         raise AgentUnavailable(why="break" if on_break else "offline")
-    return _give(session, agent, Reason.ASSIGNED, by=by.person, force=True)
+    live = agent.live
+    if live >= agent.max_sessions:
+        raise AgentUnavailable(why="full", max_sessions=agent.max_sessions, sessions=live)
 
 
 @transaction.atomic

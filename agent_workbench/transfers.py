@@ -16,11 +16,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from agent_workbench import access, announcements, assignment, assists, notes, presence
+from agent_workbench import access, announcements, assignment, assists, notes
 from agent_workbench.announcements import Ended
 from agent_workbench.exceptions import (
     AgentNotFound,
-    AgentUnavailable,
     NotYourRequest,
     OwnerHasLeft,
     TransferEnded,
@@ -226,17 +225,8 @@ def _available(agent: Agent) -> Agent:
     found = Agent.objects.select_related("user").filter(pk=agent.pk).first()
     if found is None:
         raise AgentNotFound
-    agent = found
-    if not agent.user.is_active:
-        raise AgentUnavailable(why="inactive")
-    if agent.status not in presence.ON_DUTY:
-        raise AgentUnavailable(why=agent.status)
-    if not presence.on_duty().filter(pk=agent.pk).exists():
-        raise AgentUnavailable(why="offline")
-    live = agent.live
-    if live >= agent.max_sessions:
-        raise AgentUnavailable(why="full", max_sessions=agent.max_sessions, sessions=live)
-    return agent
+    assignment.check_available(found)
+    return found
 
 
 def _locked(request_id: int, by: Agent) -> TransferRequest:
