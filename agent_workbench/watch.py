@@ -55,7 +55,7 @@ async def keep_watch(pulse: Pulse) -> None:
 
 async def _look_again_and_again(watcher: _Watcher, hub: Hub, pulse: Pulse) -> None:
     while True:
-        pulse()
+        pulse(None)
         more = False
         try:
             more = await hub.database(watcher.look, purpose="rounds")
@@ -63,6 +63,9 @@ async def _look_again_and_again(watcher: _Watcher, hub: Hub, pulse: Pulse) -> No
             if not outages.kind(error):
                 raise
             outages.note("the watch over who waits", error)
+        else:
+            # Health says so for as long as a part of it is not done.
+            pulse(not _failing)
         await asyncio.sleep(GATHER_SECONDS)
         if not more:
             await availability.bell.wait(ROUND_SECONDS)
@@ -77,7 +80,11 @@ class _Watcher:
 
     def look(self) -> bool:
         try:
-            return self._hold() and look(self._hold)
+            if self._hold():
+                return look(self._hold)
+            # What fails is now another's to say.
+            _failing.clear()
+            return False
         finally:
             if self._stopped.is_set():
                 # Whoever stopped it may not have waited for the end of the round.
@@ -120,6 +127,7 @@ def look(renew: Callable[[], bool] | None = None) -> bool:
                 _failing.discard(name)
     except DutyLost:
         logger.info("the watch goes on in another process")
+        _failing.clear()
         return False
     return round.more
 

@@ -931,6 +931,29 @@ def holder() -> str:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_health_says_that_a_part_of_the_watch_fails_and_that_it_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poisoned = threading.Event()
+    poisoned.set()
+
+    def part(round: rounds.Round) -> None:
+        if poisoned.is_set():
+            raise ValueError("poisoned")
+
+    monkeypatch.setattr(watch, "PARTS", {"a part": part})
+
+    async def scene() -> None:
+        async with serving_hub() as hub:
+            hub.supervisor.keep("watch over time", watch.keep_watch)
+            await until(lambda: hub.supervisor.ailing() == ["watch over time"])
+            poisoned.clear()
+            await until(lambda: hub.supervisor.ailing() == [])
+
+    asyncio.run(scene())
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("busy", [False, True], ids=["between rounds", "in a round"])
 def test_watch_is_given_up_by_a_process_that_stops(
     monkeypatch: pytest.MonkeyPatch, busy: bool
