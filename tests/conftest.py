@@ -16,6 +16,7 @@ from playwright.sync_api import Browser
 from pytest_django import DjangoDbBlocker, Settings
 
 from ai_chatbot import counters
+from tests.colleagues import alice, bob, carol, chief, live, visitor  # noqa: F401 - fixtures
 from tests.harness.browser import Pages, launched_chromium
 from tests.harness.client import Clients
 from tests.harness.databases import Database, Databases, PostgresDatabases, SqliteDatabases

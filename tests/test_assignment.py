@@ -30,16 +30,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def alice() -> Colleague:
-    return Colleague(make_agent("alice"))
-
-
-@pytest.fixture
-def bob() -> Colleague:
-    return Colleague(make_agent("bob"))
-
-
-@pytest.fixture
 def sue() -> Colleague:
     return Colleague(make_agent("sue", role="supervisor", status="break"))
 

@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from agent_workbench import access, assignment, assists, transfers
-from agent_workbench.models import Agent, AssistRequest, Note, Role
+from agent_workbench.models import Agent, AssistRequest, Note
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff
 from ai_chatbot.exceptions import ConversationError
@@ -23,38 +23,6 @@ pytestmark = pytest.mark.django_db
 
 SECRET = "does the lamp have a warranty?"
 ANSWER = "two years, tell her"
-
-
-@pytest.fixture
-def alice() -> Colleague:
-    return Colleague(make_agent("alice"))
-
-
-@pytest.fixture
-def bob() -> Colleague:
-    return Colleague(make_agent("bob"))
-
-
-@pytest.fixture
-def carol() -> Colleague:
-    return Colleague(make_agent("carol"))
-
-
-@pytest.fixture
-def chief() -> Colleague:
-    return Colleague(make_agent("chief", role=Role.SUPERVISOR))
-
-
-@pytest.fixture
-def visitor() -> Visitor:
-    return Visitor()
-
-
-@pytest.fixture
-def live(visitor: Visitor, alice: Colleague) -> str:
-    """A session that alice has."""
-    handoff.take_over(visitor.session, alice.agent.person)
-    return visitor.session
 
 
 def try_asking(sender: Colleague, name: str, to: Any, question: Any = SECRET) -> Any:

@@ -28,16 +28,6 @@ def visitor() -> Visitor:
 
 
 @pytest.fixture
-def alice() -> Colleague:
-    return Colleague(make_agent("alice"))
-
-
-@pytest.fixture
-def bob() -> Colleague:
-    return Colleague(make_agent("bob"))
-
-
-@pytest.fixture
 def taken(visitor: Visitor, alice: Colleague) -> ChatSession:
     return assignment.take_over(visitor.session, alice.agent)
 

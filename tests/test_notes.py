@@ -19,28 +19,6 @@ pytestmark = pytest.mark.django_db
 SECRET = "he was rude to bob before"
 
 
-@pytest.fixture
-def alice() -> Colleague:
-    return Colleague(make_agent("alice"))
-
-
-@pytest.fixture
-def bob() -> Colleague:
-    return Colleague(make_agent("bob"))
-
-
-@pytest.fixture
-def visitor() -> Visitor:
-    return Visitor()
-
-
-@pytest.fixture
-def live(visitor: Visitor, alice: Colleague) -> str:
-    """A session that alice has."""
-    handoff.take_over(visitor.session, alice.agent.person)
-    return visitor.session
-
-
 def write(author: Colleague, name: str, content: str = SECRET, **more: Any) -> Json:
     answer = author.post(f"/sessions/{name}/notes", {"content": content, **more})
     assert answer.status_code == 201, answer.content

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from agent_workbench import access, assignment, transfers
 from agent_workbench.announcements import Ended
 from agent_workbench.exceptions import WorkbenchError
-from agent_workbench.models import Agent, Note, Notice, Role, TransferRequest
+from agent_workbench.models import Agent, Note, Notice, TransferRequest
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, rounds
 from ai_chatbot.exceptions import ConversationError
@@ -27,38 +27,6 @@ pytestmark = pytest.mark.django_db
 
 Crowd = Callable[[list[Callable[[], object]]], list[object]]
 SECRET = "she has a broken lamp"
-
-
-@pytest.fixture
-def alice() -> Colleague:
-    return Colleague(make_agent("alice"))
-
-
-@pytest.fixture
-def bob() -> Colleague:
-    return Colleague(make_agent("bob"))
-
-
-@pytest.fixture
-def carol() -> Colleague:
-    return Colleague(make_agent("carol"))
-
-
-@pytest.fixture
-def chief() -> Colleague:
-    return Colleague(make_agent("chief", role=Role.SUPERVISOR))
-
-
-@pytest.fixture
-def visitor() -> Visitor:
-    return Visitor()
-
-
-@pytest.fixture
-def live(visitor: Visitor, alice: Colleague) -> str:
-    """A session that alice has."""
-    handoff.take_over(visitor.session, alice.agent.person)
-    return visitor.session
 
 
 def ask(sender: Colleague, name: str, to: Any, note: str = "") -> Json:
