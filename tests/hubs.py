@@ -1,16 +1,41 @@
 """Hubs and streams on the test's own loop, without a server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 from django.db import connection
 
-from sse.hub import Hub, serve_on
+from sse.hub import Hub, get_hub, serve_on
 from sse.streams import EventStream, Grant, StreamRequest
+from sse.supervisor import Work
+from tests.harness.waiting import wait_until
 
 T = TypeVar("T")
+
+
+@contextmanager
+def at_work(*works: Work) -> Iterator[Hub]:
+    """The hub of this process, on its own thread, with this work until the end."""
+    hub = get_hub()
+    kept = [asyncio.run_coroutine_threadsafe(work(lambda *_: None), hub.loop) for work in works]
+    yield hub
+    for each in kept:
+        assert not each.done(), "the work has ended"
+        each.cancel()
+    end(hub)
+
+
+def end(hub: Hub) -> None:
+    """Also what its threads are at: the database is emptied after the test, and an open
+    transaction would hold that up."""
+    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
+    hub.loop.call_soon_threadsafe(hub.loop.stop)
+    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
+    hub.loop.close()
+    threads = hub.pools._of.values()
+    wait_until(lambda: not any(each._threads for each in threads), what="its threads to end")
 
 
 @asynccontextmanager

@@ -30,9 +30,9 @@ from ai_chatbot.backends import (
 from ai_chatbot.conversation import verbs
 from ai_chatbot.models import Article, ChatSession, Message, ReplyTurn, Status
 from sse.frames import PAYLOAD_MAX_BYTES
-from sse.hub import get_hub
 from tests import openai_server
 from tests.harness.waiting import wait_until
+from tests.hubs import at_work
 from tests.in_process import browser, events_of, make_agent, make_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,20 +133,9 @@ def runner(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(replies, "CHECK_SECONDS", 0.05)
     Backend.held.clear()
     Backend.ended.clear()
-    hub = get_hub()
-    works = [
-        asyncio.run_coroutine_threadsafe(keep(lambda: None), hub.loop)
-        for keep in (replies.keep_answering, replies.keep_sweeping)
-    ]
-    yield
-    Backend.held.set()
-    for work in works:
-        assert not work.done(), "the runner ended"
-        work.cancel()
-    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
-    hub.loop.call_soon_threadsafe(hub.loop.stop)
-    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
-    hub.loop.close()
+    with at_work(replies.keep_answering, replies.keep_sweeping):
+        yield
+        Backend.held.set()
 
 
 def ask(question: str, session: str = "") -> str:

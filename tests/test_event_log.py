@@ -27,8 +27,7 @@ from sse.exceptions import EventTooLarge, InvalidEvent, InvalidTarget
 from sse.hub import get_hub
 from sse.models import Event, Target
 from sse.targets import readable, storable
-from tests.harness.waiting import wait_until
-from tests.hubs import until
+from tests.hubs import end, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,11 +38,7 @@ NOTE = {"type": "note", "payload": {"n": 0}}
 def ended_hub(transactional_db: None) -> Iterator[None]:
     """A hub that has listened watches the log until it is closed, or its process ends."""
     yield
-    hub = get_hub()
-    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
-    hub.loop.call_soon_threadsafe(hub.loop.stop)
-    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
-    hub.loop.close()
+    end(get_hub())
 
 
 @pytest.fixture

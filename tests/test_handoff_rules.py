@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import re
 import time
@@ -38,8 +37,8 @@ from ai_chatbot.models import (
 )
 from ai_chatbot.models.handoffs import RULES_AT_MOST, WORD_CHARACTERS, WORDS_AT_MOST, words_of
 from ai_chatbot.rules import is_frustrated
-from sse.hub import get_hub
 from tests.harness.waiting import wait_until
+from tests.hubs import at_work
 from tests.in_process import Visitor, browser, error_of, events_of, make_agent, make_session
 
 Kind = HandoffRule.Kind
@@ -382,17 +381,10 @@ def test_while_a_person_has_been_asked_for_only_what_is_written_counts() -> None
 def runner(settings: Any) -> Iterator[None]:
     """The AI's turns are answered in this process."""
     settings.AI_BACKEND = "scripted"
-    hub = get_hub()
-    work = asyncio.run_coroutine_threadsafe(replies.keep_answering(lambda: None), hub.loop)
-    yield
-    assert not work.done(), "the runner ended"
-    # What a turn's end announces must not meet a hub that is gone.
-    wait_until(lambda: not replies._running(hub.loop), what="the last turn to be over")
-    work.cancel()
-    asyncio.run_coroutine_threadsafe(hub.close(), hub.loop).result(10)
-    hub.loop.call_soon_threadsafe(hub.loop.stop)
-    wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
-    hub.loop.close()
+    with at_work(replies.keep_answering) as hub:
+        yield
+        # What a turn's end announces must not meet a hub that is gone.
+        wait_until(lambda: not replies._running(hub.loop), what="the last turn to be over")
 
 
 def ask(name: str, text: str, status: Status) -> ChatSession:
