@@ -25,6 +25,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
 from tests.harness.reports import EVERYWHERE, ONCE, note_elsewhere, runs_once
 from tests.harness.services import Services
+from tests.published.wheel import Wheel, build_wheel
 
 # A busy machine may take long for one example; what hangs is ended by pytest-timeout.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -210,6 +211,12 @@ def module_services(
     """The same for a module's tests together; make a module-scoped fixture that starts them."""
     with Services(module_demo_database, tmp_path_factory.mktemp("services")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def sse_wheel(tmp_path_factory: pytest.TempPathFactory) -> Wheel:
+    """Of the app `sse`, as this repository is built."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture
