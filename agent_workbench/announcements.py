@@ -11,7 +11,8 @@ from agent_workbench import access
 from agent_workbench.models import Agent
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession
-from sse import enqueue_sse_message_sync, log
+from sse import enqueue_sse_message_sync
+from sse.log import store
 from sse.models import Target
 
 # The user's key, the event's type, its payload.
@@ -64,5 +65,5 @@ def to_followers(session_name: str, kind: str, payload: dict[str, Any]) -> None:
 def hold_agents() -> None:
     """Take the lock of the target of all agents: before writing to several agents' own."""
     # Made where nobody has written to it yet, and so locked.
-    log.position(events.AGENTS)
+    store.position(events.AGENTS)
     Target.objects.select_for_update(no_key=True).get(name=events.AGENTS)

@@ -38,7 +38,7 @@ from ai_chatbot.models import (
     Reason,
     Status,
 )
-from sse import outages
+from sse.process import outages
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from django.utils import timezone
 from agent_workbench.models import Agent, AgentQuerySet, PresenceStatus
 from ai_chatbot import events
 from ai_chatbot.conversation.rounds import WATCH
-from sse import enqueue_sse_message_sync, leases, processes
+from sse import enqueue_sse_message_sync
+from sse.process import leases, registry
 
 # Presence is renewed so many times before it would end; in between it need not be.
 LOOKS_PER_ABSENCE = 6
@@ -23,7 +24,7 @@ ON_DUTY = (PresenceStatus.ONLINE, PresenceStatus.BUSY)
 
 
 def subject(agent: Agent) -> str:
-    """What the agent's streams count for in sse.processes."""
+    """What the agent's streams count for in sse.process.registry."""
     return f"{SUBJECT}{agent.pk}"
 
 
@@ -113,7 +114,7 @@ def _lock(agent: Agent) -> Agent:
 
 def note_presence() -> None:
     """Renew `seen_at` of agents with open streams."""
-    present = {int(s.removeprefix(SUBJECT)) for s in processes.present_subjects(SUBJECT)}
+    present = {int(s.removeprefix(SUBJECT)) for s in registry.present_subjects(SUBJECT)}
     old = Agent.objects.filter(pk__in=present).exclude(
         seen_at__gt=timezone.now() - absence() / RENEWALS_PER_ABSENCE
     )

@@ -15,7 +15,7 @@ from ai_chatbot import events
 from ai_chatbot.exceptions import ConversationError, InvalidToken, SessionNotFound
 from ai_chatbot.models import ChatSession
 from sse.exceptions import StreamRefused
-from sse.streams import EventStream, Grant, StreamRequest
+from sse.streams.endpoint import EventStream, Grant, StreamRequest
 
 WATCHED_AT_ONCE = 50
 

@@ -1,8 +1,8 @@
 """The watch over what follows when time passes: agents and customers go and come back, hours
 end, somebody does not answer.
 
-Every process of either service keeps it, and one at a time has it (sse.leases), so it dies with
-no process. What is judged by its age is judged by time in which there was a watch.
+Every process of either service keeps it, and one at a time has it (sse.process.leases), so it
+dies with no process. What is judged by its age is judged by time in which there was a watch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ai_chatbot import events
 from ai_chatbot.conversation import absences, availability, duty, handoff, idle
 from ai_chatbot.conversation.rounds import WATCH, DutyLost, Round
 from ai_chatbot.models import ChatSession, Reason, Status
-from sse import leases, outages
-from sse.hub import Hub, get_hub
-from sse.supervisor import Pulse
+from sse.process import leases, outages
+from sse.process.runtime import Runtime, get_runtime
+from sse.process.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -40,25 +40,25 @@ async def keep_watch(pulse: Pulse) -> None:
     """Look every second, and at once when `availability.bell` rings, for as long as the process
     serves."""
     availability.bell.hang()
-    hub = get_hub()
-    watcher = _Watcher(hub.name)
+    runtime = get_runtime()
+    watcher = _Watcher(runtime.name)
     try:
-        await _look_again_and_again(watcher, hub, pulse)
+        await _look_again_and_again(watcher, runtime, pulse)
     finally:
         watcher.stop()
         try:
             # Behind a round that is under way.
-            await hub.database(watcher.release, purpose="rounds")
+            await runtime.database(watcher.release, purpose="rounds")
         except Error as error:
             logger.info("the watch is not given up, and ends by itself: %s", error)
 
 
-async def _look_again_and_again(watcher: _Watcher, hub: Hub, pulse: Pulse) -> None:
+async def _look_again_and_again(watcher: _Watcher, runtime: Runtime, pulse: Pulse) -> None:
     while True:
         pulse(None)
         more = False
         try:
-            more = await hub.database(watcher.look, purpose="rounds")
+            more = await runtime.database(watcher.look, purpose="rounds")
         except Error as error:
             if not outages.kind(error):
                 raise

@@ -34,7 +34,7 @@ from ai_chatbot.schemas import (
     Resumed,
     SessionState,
 )
-from sse import log
+from sse.log import store
 
 router = Router(tags=["customer"])
 
@@ -75,7 +75,7 @@ def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, An
             "token": token,
             "status": session.status,
             "created_at": session.created_at,
-            "cursor": log.current_cursor(session.name),
+            "cursor": store.current_cursor(session.name),
         },
     )
 

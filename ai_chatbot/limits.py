@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 from ninja.throttling import BaseThrottle
 
 from ai_chatbot.counters import counter
-from sse.addresses import network
+from sse.live.addresses import network
 
 PERIOD_SECONDS = 60.0
 
@@ -47,7 +47,7 @@ class Limit(BaseThrottle):
 
 
 def caller(request: HttpRequest) -> str:
-    """The client as limits know it: see sse.addresses.network."""
+    """The client as limits know it: see sse.live.addresses.network."""
     return network(request.META.get("REMOTE_ADDR", ""))
 
 

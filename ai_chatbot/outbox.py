@@ -35,9 +35,9 @@ from ai_chatbot import letters
 from ai_chatbot.bells import Bell
 from ai_chatbot.conversation import presence
 from ai_chatbot.models import ChatSession, Mail, Message, Status
-from sse import outages
-from sse.hub import Hub, get_hub
-from sse.supervisor import Pulse
+from sse.process import outages
+from sse.process.runtime import Runtime, get_runtime
+from sse.process.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -123,15 +123,15 @@ def _write(mail: Mail) -> None:
 async def keep_sending(pulse: Pulse) -> None:
     """Send mail for as long as the process serves. Any process may, also several."""
     bell.hang()
-    hub = get_hub()
+    runtime = get_runtime()
     while True:
         pulse()
         try:
             sends = True
             while sends:
                 pulse()
-                await hub.database(_count, purpose="chores")
-                sends = await _send_next(hub, pulse)
+                await runtime.database(_count, purpose="chores")
+                sends = await _send_next(runtime, pulse)
         except Error as error:
             if not outages.kind(error):
                 raise
@@ -139,24 +139,24 @@ async def keep_sending(pulse: Pulse) -> None:
         await bell.wait(SWEEP_SECONDS)
 
 
-async def _send_next(hub: Hub, pulse: Pulse) -> bool:
+async def _send_next(runtime: Runtime, pulse: Pulse) -> bool:
     """Send one that is due; whether there was any."""
     if _senders.full():
         pulse(False)
         return False
-    claimed = await hub.database(claim, purpose="chores")
+    claimed = await runtime.database(claim, purpose="chores")
     if claimed is None:
         return False
     pk, tries = claimed
     error: BaseException | None = None
     try:
-        message = await hub.database(compose, pk, purpose="chores")
+        message = await runtime.database(compose, pk, purpose="chores")
         if message is None:
-            await _mark(hub, pulse, needless, pk, tries)
+            await _mark(runtime, pulse, needless, pk, tries)
             return True
         await _send(message, pulse)
     except letters.TooEarly as early:
-        await _mark(hub, pulse, postponed, pk, tries, early.until)
+        await _mark(runtime, pulse, postponed, pk, tries, early.until)
         return True
     except (SMTPException, OSError, MailRefused) as trouble:
         error = trouble
@@ -168,17 +168,17 @@ async def _send_next(hub: Hub, pulse: Pulse) -> bool:
         logger.exception("mail %s cannot be sent", pk)
         error = trouble
     if error is None:
-        await _mark(hub, pulse, sent, pk, tries)
+        await _mark(runtime, pulse, sent, pk, tries)
     else:
-        await _mark(hub, pulse, failed, pk, tries, error)
+        await _mark(runtime, pulse, failed, pk, tries, error)
     return True
 
 
-async def _mark(hub: Hub, pulse: Pulse, mark: Callable[..., None], *args: Any) -> None:
+async def _mark(runtime: Runtime, pulse: Pulse, mark: Callable[..., None], *args: Any) -> None:
     """Note what came of a mail, however long the database takes: else it is sent again."""
     while True:
         try:
-            await hub.database(mark, *args, purpose="chores")
+            await runtime.database(mark, *args, purpose="chores")
         except Error as error:
             if not outages.kind(error):
                 raise

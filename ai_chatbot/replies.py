@@ -37,9 +37,9 @@ from ai_chatbot.loops import LoopDetector
 from ai_chatbot.models import ChatSession, HandoffRule, Message, Reason, ReplyTurn
 from ai_chatbot.texts import cut, reach, says_something, storable, whole
 from ai_chatbot.turns import TurnLost
-from sse import outages
-from sse.hub import get_hub
-from sse.supervisor import Pulse
+from sse.process import outages
+from sse.process.runtime import get_runtime
+from sse.process.supervisor import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +75,14 @@ def owe(session: ChatSession, question: Message) -> None:
 async def keep_answering(pulse: Pulse) -> None:
     """Answer turns for as long as the process serves."""
     bell.hang()
-    hub = get_hub()
-    running = _running(hub.loop)
+    runtime = get_runtime()
+    running = _running(runtime.loop)
     while True:
         pulse()
         try:
             room = TURNS_AT_ONCE - len(running)
-            for pk in await hub.database(turns.claim, room) if room > 0 else ():
-                task = hub.spawn(answer(pk), f"turn {pk}")
+            for pk in await runtime.database(turns.claim, room) if room > 0 else ():
+                task = runtime.spawn(answer(pk), f"turn {pk}")
                 running.add(task)
                 task.add_done_callback(running.discard)
                 task.add_done_callback(lambda _task: bell.ring())
@@ -98,11 +98,11 @@ async def keep_sweeping(pulse: Pulse) -> None:
 
     Apart from the answering, which must not wait for a row that somebody has locked.
     """
-    hub = get_hub()
+    runtime = get_runtime()
     while True:
         pulse()
         try:
-            await hub.database(_sweep, purpose="chores")
+            await runtime.database(_sweep, purpose="chores")
         except Error as error:
             if not outages.kind(error):
                 raise
@@ -129,16 +129,16 @@ def _sweep() -> None:
 
 async def answer(pk: int) -> None:
     """Answer one claimed turn; whatever happens, the customer is not left without a word."""
-    hub = get_hub()
+    runtime = get_runtime()
     try:
-        turn = await hub.database(turns.load, pk)
-        conversation, covered = await hub.database(turns.conversation, turn)
+        turn = await runtime.database(turns.load, pk)
+        conversation, covered = await runtime.database(turns.conversation, turn)
         question = conversation.question
-        cause = await hub.database(handoff_rules.decide, turn.session, question)
+        cause = await runtime.database(handoff_rules.decide, turn.session, question)
         if cause is not None:
-            await hub.database(_hand_over, turn, cause, covered)
+            await runtime.database(_hand_over, turn, cause, covered)
             return
-        await hub.database(turns.start, turn)
+        await runtime.database(turns.start, turn)
         await _Answer(turn, covered).stream(conversation)
     except (TurnLost, SessionNotFound):
         logger.info("turn %s ended by others", pk)
@@ -156,7 +156,7 @@ async def answer(pk: int) -> None:
 
 async def _end(pk: int, why: str) -> None:
     try:
-        await get_hub().database(_give_up, pk, why)
+        await get_runtime().database(_give_up, pk, why)
     except Error as error:
         # No thread for it in time. It is found again like any that is left.
         outages.note(f"the end of turn {pk}", error)
@@ -255,19 +255,19 @@ class _Answer:
     async def _extend(self, *, to_the_end: bool = False) -> None:
         """Show what has not been shown, or hold the lease. Raises TurnLost."""
         text = cut(self.text.rstrip(), self._most) if to_the_end else self._showable()
-        await get_hub().database(turns.extend, self.turn, text[len(self.turn.text) :])
+        await get_runtime().database(turns.extend, self.turn, text[len(self.turn.text) :])
         self._extended_at = time.monotonic()
 
     async def _finish(self) -> None:
-        hub, turn = get_hub(), self.turn
+        runtime, turn = get_runtime(), self.turn
         if self.hand_off is not None:
             wish = self.hand_off
             cause = Cause(Reason.AI, storable(wish.reason), summary=storable(wish.summary))
-            await hub.database(
+            await runtime.database(
                 _hand_over, turn, cause, self.covered, wish.customer_message, self.sources
             )
         elif says_something(turn.text):
-            await hub.database(turns.finish, turn, turn.text, self.sources, self.covered)
+            await runtime.database(turns.finish, turn, turn.text, self.sources, self.covered)
         else:
             raise BackendError("unavailable", "the backend said nothing")
         bell.ring()
@@ -284,7 +284,7 @@ async def _close(
     parts: AsyncIterator[ReplyPart], coming: asyncio.Task[ReplyPart | None] | None
 ) -> None:
     """Have the backend let go. One that does not, within CLOSE_SECONDS, is left to itself."""
-    closing = get_hub().spawn(_closed(parts, coming), "the end of an answer")
+    closing = get_runtime().spawn(_closed(parts, coming), "the end of an answer")
     await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     if not closing.done():
         logger.error("the backend does not let go of an answer; it is left to itself")

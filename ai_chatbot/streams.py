@@ -8,7 +8,7 @@ from ai_chatbot import tokens
 from ai_chatbot.conversation import presence
 from ai_chatbot.exceptions import ConversationError
 from sse.exceptions import StreamRefused
-from sse.streams import EventStream, Grant, StreamRequest
+from sse.streams.endpoint import EventStream, Grant, StreamRequest
 
 
 def customer(request: StreamRequest) -> Grant:

@@ -22,8 +22,8 @@ from ai_chatbot import outbox, replies  # noqa: E402
 from ai_chatbot.conversation import waiting  # noqa: E402
 from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
 from config import api, health, startup  # noqa: E402
-from sse.server import Finishing, Server  # noqa: E402
-from sse.supervisor import Work  # noqa: E402
+from sse.process.supervisor import Work  # noqa: E402
+from sse.serving.server import Finishing, Server  # noqa: E402
 
 # Health answers whatever hangs, and whichever host name it is asked by.
 streams = health.before_django(api.prefixes())

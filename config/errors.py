@@ -20,7 +20,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
 
 from ai_chatbot.exceptions import ConversationError
-from sse import outages
+from sse.process import outages
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ CODES = {
 }
 
 
-# By sse.outages.kind.
+# By sse.process.outages.kind.
 DATABASE_TROUBLES = {
     "away": "The database does not answer.",
     "busy": "The database is busy with something else.",

@@ -18,13 +18,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ai_chatbot import outbox, replies
 from config.errors import CODES
-from sse import outages
-from sse.hub import Hub, get_hub
+from sse.live.hub import Hub, get_hub
+from sse.process import outages
 
 # The process writes to the database every five seconds; after so many without success it holds
 # the database to be down.
 STALE_SECONDS = 15.0
-# Of sse.database: without these no stream can be opened or kept.
+# Of sse.process.database: without these no stream can be opened or kept.
 VITAL_PURPOSES = frozenset({"log", "access", "watch"})
 
 Json = dict[str, Any]
@@ -73,8 +73,11 @@ def readyz(hub: Hub) -> Answer:
 
 
 def _ailing(hub: Hub, *, vital_only: bool = False) -> list[str]:
-    stuck = [p for p in hub.pools.stuck() if p in VITAL_PURPOSES or not vital_only]
-    return [*hub.supervisor.ailing(vital_only=vital_only), *(f"database {p}" for p in stuck)]
+    stuck = [p for p in hub.runtime.pools.stuck() if p in VITAL_PURPOSES or not vital_only]
+    return [
+        *hub.runtime.supervisor.ailing(vital_only=vital_only),
+        *(f"database {p}" for p in stuck),
+    ]
 
 
 def _database(hub: Hub) -> str:

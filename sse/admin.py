@@ -3,10 +3,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from sse import processes
 from sse.models import Event, Lease, OpenStream, Process, Target
+from sse.process import registry
 from sse.revocation import revoke_streams
-from sse.streams import stream_subject
+from sse.streams.endpoint import stream_subject
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -61,7 +61,7 @@ class OpenStreamAdmin(ReadOnlyAdmin):
     ordering = ["-opened_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OpenStream]:
-        return processes.open_streams()
+        return registry.open_streams()
 
     def has_kick_permission(self, request: HttpRequest) -> bool:
         """For those who may change streams; nobody may change what is written of them."""

@@ -10,10 +10,10 @@ from typing import Any, TypedDict, TypeVar, cast
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from sse import cursors, frames, log
-from sse.hub import Hub, Outgoing, get_hub
-from sse.targets import storable
-from sse.topics import Subscription
+from sse.live.hub import Hub, Outgoing, get_hub
+from sse.live.topics import Subscription
+from sse.log import cursors, frames, store
+from sse.log.targets import storable
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def enqueue_sse_message_sync(
     name = storable(target)
     data = frames.encode(event)
     if durable:
-        at = log.append(name, data, barrier=barrier)
+        at = store.append(name, data, barrier=barrier)
         outgoing = Outgoing(name, at.epoch, at.seq, data, barrier, 0)
         _publish_after_commit(outgoing)
         return cursors.one(at.epoch, at.seq)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 class Target(models.Model):
     """Something that events are addressed to, and how far its log has come."""
 
-    # The target's name as sse.targets.storable writes it: six characters for one at the worst.
+    # As sse.log.targets.storable writes it: six characters for one at the worst.
     name = models.CharField(_("name"), max_length=1200, unique=True)
     # Random per row: a cursor from another target, or from before the row was lost, is foreign.
     epoch = models.CharField(_("epoch"), max_length=16, unique=True)
@@ -78,7 +78,7 @@ class OpenStream(models.Model):
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="open_streams")
     name = models.CharField(_("name"), max_length=32, unique=True)
-    # As sse.targets.storable writes it; the first of the stream's targets.
+    # As sse.log.targets.storable writes it; the first of the stream's targets.
     target = models.CharField(_("target"), max_length=1200)
     subject = models.CharField(
         _("presence of"), max_length=200, blank=True, db_index=True, editable=False
@@ -95,7 +95,7 @@ class OpenStream(models.Model):
 
 
 class Lease(models.Model):
-    """A duty that one process at a time has; see sse.leases."""
+    """A duty that one process at a time has; see sse.process.leases."""
 
     name = models.CharField(_("name"), max_length=50, primary_key=True)
     holder = models.CharField(_("held by"), max_length=100)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sse.log.targets import CONTROL
 from sse.messages import enqueue_sse_message_sync
-from sse.targets import CONTROL
 
 
 def revoke_streams(subject: str, *, unless: str = "") -> None:

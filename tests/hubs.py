@@ -7,9 +7,9 @@ from typing import Any, Self, TypeVar
 
 from django.db import connection
 
-from sse.hub import Hub, get_hub, serve_on
-from sse.streams import EventStream, Grant, StreamRequest
-from sse.supervisor import Work
+from sse.live.hub import Hub, get_hub, serve_on
+from sse.process.supervisor import Work
+from sse.streams.endpoint import EventStream, Grant, StreamRequest
 from tests.harness.waiting import wait_until
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ def end(hub: Hub) -> None:
     hub.loop.call_soon_threadsafe(hub.loop.stop)
     wait_until(lambda: not hub.loop.is_running(), what="the hub's loop to end")
     hub.loop.close()
-    threads = hub.pools._of.values()
+    threads = hub.runtime.pools._of.values()
     wait_until(lambda: not any(each._threads for each in threads), what="its threads to end")
 
 

@@ -29,7 +29,7 @@ from ai_chatbot.backends import (
 )
 from ai_chatbot.conversation import verbs
 from ai_chatbot.models import Article, ChatSession, Message, ReplyTurn, Status
-from sse.frames import PAYLOAD_MAX_BYTES
+from sse.log.frames import PAYLOAD_MAX_BYTES
 from tests import openai_server
 from tests.harness.waiting import wait_until
 from tests.hubs import at_work

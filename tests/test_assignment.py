@@ -19,7 +19,7 @@ from ai_chatbot.conversation import waiting as line
 from ai_chatbot.conversation.timetable import DAYS
 from ai_chatbot.exceptions import AlreadyTaken
 from ai_chatbot.models import AuditEntry, ChatSession, HandoffRecord, Priority, Reason
-from sse.targets import CONTROL
+from sse.log.targets import CONTROL
 from tests.harness import expect
 from tests.harness.client import Clients
 from tests.harness.redis import RedisServer

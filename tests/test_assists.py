@@ -15,8 +15,8 @@ from ai_chatbot import events
 from ai_chatbot.conversation import handoff
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import ChatSession, Reason
+from sse.log.targets import CONTROL
 from sse.models import Event
-from sse.targets import CONTROL
 from tests.in_process import Colleague, Json, Visitor, error_of, events_of, make_agent
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,7 @@ from agent_workbench.models import Agent, PresenceStatus
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, waiting
 from ai_chatbot.models import ChatSession, Reason
-from sse import log
+from sse.log import store
 from tests.harness.client import Clients
 from tests.harness.services import Service, Services
 from tests.in_process import Api, Colleague, Visitor, error_of, events_of, make_agent
@@ -59,7 +59,7 @@ def test_new_session_comes_with_its_token_and_a_cursor() -> None:
     created = answer.json()
     assert set(created) == {"session_name", "token", "status", "created_at", "cursor"}
     assert created["status"] == "bot_active"
-    assert created["cursor"] == log.current_cursor(created["session_name"])
+    assert created["cursor"] == store.current_cursor(created["session_name"])
     assert datetime.fromisoformat(created["created_at"]).tzinfo is not None
 
 
@@ -207,7 +207,7 @@ def test_reasons_are_the_contracts() -> None:
 def test_cursor_of_the_state_is_behind_everything_in_it(visitor: Visitor) -> None:
     visitor.send("one")
     state = visitor.state()
-    assert state["cursor"] == log.current_cursor(visitor.session)
+    assert state["cursor"] == store.current_cursor(visitor.session)
     assert state["cursor"] != visitor.created["cursor"]
 
 

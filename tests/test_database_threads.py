@@ -10,12 +10,12 @@ from django.db import DatabaseError, connection
 from django.db.utils import InterfaceError
 from pytest_django import Settings
 
-from sse import database
-from sse.database import NoDatabaseThread, Pools
 from sse.exceptions import StreamRefused
-from sse.hub import STREAMS_AT_ONCE, get_hub
+from sse.live.hub import STREAMS_AT_ONCE, get_hub
 from sse.models import Target
-from sse.streams import EventStream, Grant, StreamRequest
+from sse.process import database
+from sse.process.database import NoDatabaseThread, Pools
+from sse.streams.endpoint import EventStream, Grant, StreamRequest
 from tests.hubs import OpenedStream, serving_hub
 
 

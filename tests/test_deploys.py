@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from sse.streams import GOODBYE_RETRY_MS
+from sse.streams.endpoint import GOODBYE_RETRY_MS
 from tests.chaos.traffic import Conversation, Traffic
 from tests.harness import expect
 from tests.harness.client import Agent, Clients, Customer
@@ -400,8 +400,8 @@ def test_ghosts_of_a_killed_process_are_laid(desk: Desk) -> None:
 def present(desk: Desk) -> int:
     """How many agents' streams of living processes there are, as every process sees it."""
     code = (
-        "from sse import processes\n"
-        "print(processes.open_streams().filter(subject__startswith='agent:').count())"
+        "from sse.process import registry\n"
+        "print(registry.open_streams().filter(subject__startswith='agent:').count())"
     )
     return int(ask(desk.database, code))
 

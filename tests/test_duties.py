@@ -10,12 +10,15 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from sse import duties, hub, log, processes
-from sse.duties import Duty
-from sse.hub import Hub
+from sse.live import hub
+from sse.live.hub import Hub
+from sse.log import store
 from sse.models import OpenStream, Process
-from sse.processes import Opened
-from sse.supervisor import Supervisor
+from sse.process import duties, registry
+from sse.process.duties import Duty
+from sse.process.registry import Opened
+from sse.process.runtime import Runtime
+from sse.process.supervisor import Supervisor
 from tests.hubs import OpenedStream, on_a_thread, serving_hub, until, until_stored
 
 on_database = pytest.mark.django_db(transaction=True)
@@ -59,9 +62,9 @@ def test_a_stream_that_the_database_refuses_is_left_out_of_the_beat() -> None:
     streams = [opened(f"stream {n}") for n in range(6)]
     streams[4] = opened("poison", "\ud800")
 
-    assert processes.beat("here", False, False, 6, streams, []) is True
+    assert registry.beat("here", False, False, 6, streams, []) is True
     assert (
-        processes.beat("here", False, False, 6, [opened("another", "\x00\ud800")], []) is False
+        registry.beat("here", False, False, 6, [opened("another", "\x00\ud800")], []) is False
     )
 
     assert sorted(OpenStream.objects.values_list("name", flat=True)) == [
@@ -92,7 +95,7 @@ def test_a_beat_that_waits_for_a_lock_keeps_no_event_waiting() -> None:
             # In the log alone, as by a process whose publication was lost.
             for number in range(3):
                 data = f'{{"type":"n{number}","payload":{{}},"timestamp":1.5}}'
-                await on_a_thread(lambda data=data: log.append("a", data))
+                await on_a_thread(lambda data=data: store.append("a", data))
                 await stream.wait_for(f'"n{number}"')
             assert served._beating.locked()
             let_go.set()
@@ -109,7 +112,7 @@ def test_the_age_of_the_beat_is_known_and_why_it_failed() -> None:
 
     async def scene(refuse: Callable[[], None], accept: Callable[[], None]) -> None:
         async with serving_hub() as served:
-            fresh = Hub(asyncio.get_running_loop())
+            fresh = Hub(Runtime(asyncio.get_running_loop()))
             assert fresh.beat_age() is None
             await until(lambda: served.beat_age() is not None)
             await on_a_thread(refuse)
@@ -175,7 +178,7 @@ def test_a_duty_without_its_database_is_tried_again_and_ails_in_the_end(
         for task in kept.stop():
             task.cancel()
 
-    with caplog.at_level(logging.INFO, logger="sse.duties"):
+    with caplog.at_level(logging.INFO, logger="sse.process.duties"):
         asyncio.run(scene())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
@@ -218,7 +221,7 @@ def test_pruning_that_takes_minutes_does_not_ail(monkeypatch: pytest.MonkeyPatch
                 monkeypatch.setattr(
                     served.loop, "time", lambda: now + hub.PRUNING_SECONDS - 1, raising=False
                 )
-                assert "prune" not in served.supervisor.ailing()
+                assert "prune" not in served.runtime.supervisor.ailing()
             finally:
                 monkeypatch.undo()
                 let_go.set()

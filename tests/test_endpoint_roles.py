@@ -22,7 +22,7 @@ from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession, Message, Reason
 from config import api as config_api
 from sse.exceptions import StreamRefused
-from sse.streams import StreamRequest
+from sse.streams.endpoint import StreamRequest
 from tests.in_process import Api, Colleague, Json, Visitor, make_agent
 
 # Who may what does not depend on the database.

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
-from sse import outages
+from sse.process import outages
 from tests.harness.services import Service, Services
 from tests.in_process import Api, Colleague, Visitor, error_of, make_agent
 

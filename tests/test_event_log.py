@@ -16,17 +16,12 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from sse import (
-    cursors,
-    enqueue_sse_message,
-    enqueue_sse_message_sync,
-    log,
-    subscribe_sse_events,
-)
+from sse import enqueue_sse_message, enqueue_sse_message_sync, subscribe_sse_events
 from sse.exceptions import EventTooLarge, InvalidEvent, InvalidTarget
-from sse.hub import get_hub
+from sse.live.hub import get_hub
+from sse.log import cursors, store
+from sse.log.targets import readable, storable
 from sse.models import Event, Target
-from sse.targets import readable, storable
 from tests.hubs import end, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,7 +75,7 @@ def test_events_of_a_target_are_numbered_without_gaps(a: str) -> None:
 
 
 def test_a_subscriber_gets_what_was_enqueued_after_its_cursor_in_order(a: str) -> None:
-    start = log.current_cursor(a)
+    start = store.current_cursor(a)
     for n in range(700):
         enqueue_sse_message_sync(a, note(n))
 
@@ -103,7 +98,7 @@ def test_live_events_reach_a_subscriber_that_waits(a: str) -> None:
 
 
 def test_nothing_goes_out_before_commit_and_nothing_after_rollback(a: str) -> None:
-    start = log.current_cursor(a)
+    start = store.current_cursor(a)
     with transaction.atomic():
         enqueue_sse_message_sync(a, note(1))
         enqueue_sse_message_sync(a, note(2), durable=False)
@@ -125,13 +120,13 @@ def test_a_change_that_is_made_is_not_refused_because_its_event_cannot_be_publis
     with transaction.atomic() if in_transaction else nullcontext():
         cursor = enqueue_sse_message_sync(a, note(1))
 
-    assert cursor == log.current_cursor(a)
+    assert cursor == store.current_cursor(a)
     del settings.CHANNEL_LAYERS
     assert collect(a, cursor.replace("-1", "-0"), 1) == [1]
 
 
 def test_concurrent_writers_leave_no_gap_and_no_double(a: str) -> None:
-    start = log.current_cursor(a)
+    start = store.current_cursor(a)
 
     def write() -> None:
         try:
@@ -208,13 +203,13 @@ def test_a_target_whose_log_was_lost_resets_its_readers(a: str) -> None:
         Target.objects.all().delete()
         connection.close()
 
-    start = log.current_cursor(a)
+    start = store.current_cursor(a)
     enqueue_sse_message_sync(a, note(1))
     assert async_to_sync(run)() == ["note", "reset"]
 
 
 def test_an_ephemeral_event_behind_a_barrier_is_not_delivered(a: str) -> None:
-    start = log.current_cursor(a)
+    start = store.current_cursor(a)
     begun = enqueue_sse_message_sync(a, note(1))
 
     async def run() -> list[int]:
@@ -314,7 +309,7 @@ JSON = st.recursive(
 def test_any_target_and_any_json_come_back_as_they_were(
     target: str, payload: dict[str, Any]
 ) -> None:
-    start = log.current_cursor(target)
+    start = store.current_cursor(target)
     enqueue_sse_message_sync(target, {"type": "any", "payload": payload})
 
     async def run() -> Any:
@@ -335,11 +330,11 @@ def test_pruning_keeps_the_latest_and_forgets_the_old(a: str) -> None:
         enqueue_sse_message_sync(a, note(n))
     enqueue_sse_message_sync("b", note(0))
 
-    assert log.prune(hours=1, events=4) == 6
+    assert store.prune(hours=1, events=4) == 6
     assert sorted(Event.objects.values_list("target__name", "seq")) == [
         (a, 7), (a, 8), (a, 9), (a, 10), ("b", 1),
     ]  # fmt: skip
-    assert log.prune(hours=0, events=100) == 5
+    assert store.prune(hours=0, events=100) == 5
 
 
 EPOCHS = st.from_regex(r"[0-9a-f]{8}|[0-9a-f]{16}", fullmatch=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sse.frames import PAYLOAD_MAX_BYTES
+from sse.log.frames import PAYLOAD_MAX_BYTES
 from tests.frames.nginx import Nginx
 from tests.frames.publisher import Publisher
 from tests.frames.readers import ChromiumReader, HttpxReader, NodeReader, Reader

@@ -12,9 +12,9 @@ from agent_workbench.models import AssistRequest, TransferRequest
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
 from sse.exceptions import StreamRefused
-from sse.hub import Revocation
-from sse.streams import StreamRequest
-from sse.targets import CONTROL
+from sse.live.hub import Revocation
+from sse.log.targets import CONTROL
+from sse.streams.endpoint import StreamRequest
 from tests.in_process import Colleague, Visitor, error_of, events_of, make_agent
 
 pytestmark = pytest.mark.django_db

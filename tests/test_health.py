@@ -10,8 +10,9 @@ from django.db import DatabaseError, Error, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from config import health
-from sse import outages
-from sse.hub import Hub
+from sse.live.hub import Hub
+from sse.process import outages
+from sse.process.runtime import Runtime
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A hub as it is in a process that serves, a second after its last beat."""
     loop = asyncio.new_event_loop()
     monkeypatch.setattr(Hub, "beat_age", lambda self: self.age)
-    made: Any = Hub(loop)
+    made: Any = Hub(Runtime(loop))
     loop.close()
     made.listening, made.age = True, 1.0
     return made
@@ -62,7 +63,7 @@ def test_dead_work_degrades_and_only_what_streams_need_unreadies(
 ) -> None:
     failing: dict[str, bool] = {"replies": False}
     monkeypatch.setattr(
-        listening.supervisor,
+        listening.runtime.supervisor,
         "ailing",
         lambda vital_only=False: [n for n, vital in failing.items() if vital or not vital_only],
     )
@@ -77,10 +78,10 @@ def test_dead_work_degrades_and_only_what_streams_need_unreadies(
 
 
 def test_threads_that_hang_are_named(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening.pools, "stuck", lambda: ["chores"])
+    monkeypatch.setattr(listening.runtime.pools, "stuck", lambda: ["chores"])
     assert health.health(listening)[1]["work"] == ["database chores"]
     assert health.readyz(listening)[0] == 200
-    monkeypatch.setattr(listening.pools, "stuck", lambda: ["log"])
+    monkeypatch.setattr(listening.runtime.pools, "stuck", lambda: ["log"])
     assert health.readyz(listening)[1]["work"] == ["database log"]
     assert health.readyz(listening)[0] == 503
 

@@ -7,8 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from sse import leases
 from sse.models import Lease
+from sse.process import leases
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,8 @@ from pytest_django import Settings
 
 from ai_chatbot import counters
 from ai_chatbot.counters import Counter, ProcessCounter, RedisCounter
-from sse.addresses import network
-from sse.streams import EventStream
+from sse.live.addresses import network
+from sse.streams.endpoint import EventStream
 from tests.harness.redis import RedisServer
 from tests.harness.waiting import wait_until
 from tests.hubs import OpenedStream, serving_hub

@@ -12,11 +12,12 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from sse import enqueue_sse_message, enqueue_sse_message_sync, log
-from sse import hub as hub_module
+from sse import enqueue_sse_message, enqueue_sse_message_sync
+from sse.live import hub as hub_module
+from sse.log import store
+from sse.log.targets import CONTROL
 from sse.models import Event, Target
 from sse.revocation import revoke_streams
-from sse.targets import CONTROL
 from tests.hubs import OpenedStream, on_a_thread, serving_hub, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,7 +71,7 @@ def test_streams_read_their_state_again_and_lost_cursors_are_foreign() -> None:
             async with OpenedStream("a", after=lost) as again:
                 await again.wait_for('"type":"reset"')
                 assert notes(again) == []
-            kept = await on_a_thread(lambda: log.current_cursor("a"))
+            kept = await on_a_thread(lambda: store.current_cursor("a"))
             assert kept.split("-")[0] != lost.split("-")[0]
 
     asyncio.run(scene())
@@ -156,8 +157,8 @@ def test_a_position_read_before_an_event_arrived_is_not_an_older_database(
             await send(2, 3)
             await stream.wait_for('"n":3')
             overtaken.set()
-            checked = served.supervisor._kept["check"].pulse_at
-            await until(lambda: served.supervisor._kept["check"].pulse_at > checked)
+            checked = served.runtime.supervisor._kept["check"].pulse_at
+            await until(lambda: served.runtime.supervisor._kept["check"].pulse_at > checked)
             last = await send(4)
             await stream.wait_for('"n":4')
             assert "reset" not in stream.text
@@ -169,24 +170,24 @@ def test_a_position_read_before_an_event_arrived_is_not_an_older_database(
 def test_a_page_of_a_replaced_log_is_empty() -> None:
     """The row may even be another target's."""
     enqueue_sse_message_sync("a", note(1))
-    at = log.position("a")
-    assert len(log.read(at.target_id, at.epoch, after=0, limit=9, most=999)) == 1
+    at = store.position("a")
+    assert len(store.read(at.target_id, at.epoch, after=0, limit=9, most=999)) == 1
 
-    renewed = log.renew("a", at.epoch, None)
+    renewed = store.renew("a", at.epoch, None)
 
-    assert log.read(at.target_id, at.epoch, after=0, limit=9, most=999) == []
-    assert len(log.read(at.target_id, renewed.epoch, after=0, limit=9, most=999)) == 1
+    assert store.read(at.target_id, at.epoch, after=0, limit=9, most=999) == []
+    assert len(store.read(at.target_id, renewed.epoch, after=0, limit=9, most=999)) == 1
 
 
 def test_an_epoch_is_renewed_once_and_only_where_the_log_ends_before() -> None:
     for number in range(3):
         enqueue_sse_message_sync("a", note(number))
-    at = log.position("a")
+    at = store.position("a")
 
-    assert log.renew("a", at.epoch, 3) == at
-    renewed = log.renew("a", at.epoch, 4)
+    assert store.renew("a", at.epoch, 3) == at
+    renewed = store.renew("a", at.epoch, 4)
     assert (renewed.epoch != at.epoch, renewed.seq) == (True, 3)
-    assert log.renew("a", at.epoch, 4) == renewed
+    assert store.renew("a", at.epoch, 4) == renewed
 
 
 @pytest.mark.usefixtures("check_never")
@@ -214,11 +215,11 @@ def test_a_check_goes_on_where_the_one_before_ran_out_of_time(
 @pytest.mark.vendor("postgresql")
 def test_writers_are_not_in_the_way_of_renewing_all_nor_it_in_theirs() -> None:
     """A verb writes to its session's target first, and then to the older one of all agents."""
-    before = [log.append("all agents", "{}").epoch, log.append("session", "{}").epoch]
+    before = [store.append("all agents", "{}").epoch, store.append("session", "{}").epoch]
 
     def renew() -> int:
         try:
-            return log.renew_all()
+            return store.renew_all()
         finally:
             connection.close()
 
@@ -232,13 +233,13 @@ def test_writers_are_not_in_the_way_of_renewing_all_nor_it_in_theirs() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            log.append("session", "{}")
+            store.append("session", "{}")
             renewing = pool.submit(renew)
             while not is_waited_for():
                 assert not renewing.done()
                 time.sleep(0.01)
-            log.append("all agents", "{}")
+            store.append("all agents", "{}")
         assert renewing.result() == Target.objects.count()
-    after = [log.position("all agents"), log.position("session")]
+    after = [store.position("all agents"), store.position("session")]
     assert [at.seq for at in after] == [2, 2]
     assert not {at.epoch for at in after} & set(before)

@@ -17,7 +17,7 @@ from agent_workbench import accounts, presence, roles, tokens
 from agent_workbench.models import Agent, PresenceStatus, Role
 from ai_chatbot.conversation import handoff, verbs
 from ai_chatbot.models import AuditEntry
-from sse.targets import CONTROL
+from sse.log.targets import CONTROL
 from tests.in_process import Api, browser, events_of, make_session
 
 pytestmark = pytest.mark.django_db

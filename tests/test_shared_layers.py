@@ -10,9 +10,10 @@ import pytest
 from channels.layers import get_channel_layer
 from pytest_django import Settings
 
-from sse import enqueue_sse_message, membership
-from sse import hub as hub_module
-from sse.hub import Hub
+from sse import enqueue_sse_message
+from sse.live import hub as hub_module
+from sse.live import membership
+from sse.live.hub import Hub
 from tests.harness.redis import RedisServer
 from tests.hubs import OpenedStream, serving_hub, until
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sse import peers as peers_module
-from sse.peers import Peers
-from sse.processes import Peer
+from sse.live import peers as peers_module
+from sse.live.peers import Peers
+from sse.process.registry import Peer
 from tests.harness import expect
 from tests.harness.client import Clients
 from tests.harness.redis import RedisServer
@@ -19,11 +19,11 @@ BEAT = 5.0
 
 # What a process says and writes, and by when it is missed, in a tenth of the time.
 QUICK = {
-    "sse.hub.HEARTBEAT_SECONDS": 0.5,
-    "sse.hub.PROBE_EVERY_SECONDS": 0.1,
-    "sse.hub.PEERS_SECONDS": 0.2,
-    "sse.peers.APART_AFTER_SECONDS": 1.5,
-    "sse.peers.GRACE_SECONDS": 0.5,
+    "sse.live.hub.HEARTBEAT_SECONDS": 0.5,
+    "sse.live.hub.PROBE_EVERY_SECONDS": 0.1,
+    "sse.live.hub.PEERS_SECONDS": 0.2,
+    "sse.live.peers.APART_AFTER_SECONDS": 1.5,
+    "sse.live.peers.GRACE_SECONDS": 0.5,
 }
 
 

@@ -761,7 +761,7 @@ def test_change_whose_outcome_cannot_be_read_is_not_made(
     def fail(*_: object) -> None:
         raise OperationalError("the database is gone")
 
-    monkeypatch.setattr("sse.log.current_cursor", fail)
+    monkeypatch.setattr("sse.log.store.current_cursor", fail)
     caller = colleague if verb == "takeover" else visitor
     answer = caller.post(f"/sessions/{visitor.session}/{verb}")
     assert answer.status_code == 503
@@ -778,7 +778,7 @@ def test_change_that_is_done_is_not_undone_by_what_comes_after_it(
     def fail(*_: object) -> None:
         raise OperationalError("the database is gone")
 
-    monkeypatch.setattr("sse.hub.Hub.publish", fail)
+    monkeypatch.setattr("sse.live.hub.Hub.publish", fail)
     answer = visitor.post(visitor.at("/escalate"))
     assert answer.status_code == 200
     assert answer.json()["status"] == status_of(visitor.session) == "pending_manual"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sse import supervisor
-from sse.supervisor import Pulse, Supervisor
+from sse.process import supervisor
+from sse.process.supervisor import Pulse, Supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_work_that_ends_is_started_again_and_counted(
         assert list(kept.failures()) == [("answers", 1, True)]
         await stop(kept)
 
-    with caplog.at_level(logging.ERROR, logger="sse.supervisor"):
+    with caplog.at_level(logging.ERROR, logger="sse.process.supervisor"):
         asyncio.run(scene())
     assert "answers" in caplog.text
 

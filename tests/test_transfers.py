@@ -19,8 +19,8 @@ from ai_chatbot import events
 from ai_chatbot.conversation import handoff, rounds
 from ai_chatbot.exceptions import ConversationError
 from ai_chatbot.models import AuditEntry, ChatSession, HandoffRecord, Reason
+from sse.log.targets import CONTROL
 from sse.models import Event, Lease
-from sse.targets import CONTROL
 from tests.in_process import Colleague, Json, Visitor, error_of, events_of, make_agent
 
 pytestmark = pytest.mark.django_db

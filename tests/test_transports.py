@@ -18,8 +18,8 @@ from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel
 from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
-from sse import transports
-from sse.transports import (
+from sse.streams import transports
+from sse.streams.transports import (
     DaphneTransport,
     DirectDaphneTransport,
     Transport,

@@ -945,10 +945,10 @@ def test_health_says_that_a_part_of_the_watch_fails_and_that_it_is_mended(
 
     async def scene() -> None:
         async with serving_hub() as hub:
-            hub.supervisor.keep("watch over time", watch.keep_watch)
-            await until(lambda: hub.supervisor.ailing() == ["watch over time"])
+            hub.runtime.supervisor.keep("watch over time", watch.keep_watch)
+            await until(lambda: hub.runtime.supervisor.ailing() == ["watch over time"])
             poisoned.clear()
-            await until(lambda: hub.supervisor.ailing() == [])
+            await until(lambda: hub.runtime.supervisor.ailing() == [])
 
     asyncio.run(scene())
 
@@ -970,7 +970,7 @@ def test_watch_is_given_up_by_a_process_that_stops(
 
     async def scene() -> None:
         async with serving_hub() as hub:
-            hub.supervisor.keep("watch over time", watch.keep_watch)
+            hub.runtime.supervisor.keep("watch over time", watch.keep_watch)
             await until(began.is_set)
             assert await on_a_thread(holder) == hub.name
             asyncio.get_running_loop().call_later(0.2, goes_on.set)

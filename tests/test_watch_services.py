@@ -73,7 +73,7 @@ def test_time_in_which_the_database_was_away_takes_no_live_chat_from_its_agent(
     ):
         service = services.start(
             AGENT_ABSENCE_SECONDS=str(ABSENCE),
-            constants={"sse.leases.GAP": GAP_SECONDS},
+            constants={"sse.process.leases.GAP": GAP_SECONDS},
         )
         alice, live, other = clients.agent(service), *(clients.customer(service) for _ in "12")
         agents = alice.stream()

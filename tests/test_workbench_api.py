@@ -19,9 +19,9 @@ from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, states
 from ai_chatbot.models import ChatSession
-from sse import log
+from sse.log import store
+from sse.log.targets import CONTROL
 from sse.models import Target
-from sse.targets import CONTROL
 from tests.harness.services import Services
 from tests.in_process import (
     Api,
@@ -510,7 +510,9 @@ def test_state_shows_agents_what_the_customer_does_not_see(
     assert body["reason"] == "broken lamp"
     assert "email" in body
     assert "reason" not in customers
-    assert body["cursor"] == log.current_cursor(visitor.session, f"{visitor.session}:internal")
+    assert body["cursor"] == store.current_cursor(
+        visitor.session, f"{visitor.session}:internal"
+    )
 
 
 NAMES = ["workbench:agents", "sse:control", "cs_", "名" * 150, "x" * 150, "\U0001f98a:agent:1"]

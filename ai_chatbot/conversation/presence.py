@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Substr
 
 from ai_chatbot.models import ChatSession
-from sse import processes
+from sse.process import registry
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -19,12 +19,12 @@ SUBJECT = "customer:"
 
 
 def subject(session: ChatSession) -> str:
-    """What the customer's streams count for in sse.processes."""
+    """What the customer's streams count for in sse.process.registry."""
     return f"{SUBJECT}{session.name}"
 
 
 def is_here(session: ChatSession) -> bool:
-    return processes.present_streams().filter(subject=subject(session)).exists()
+    return registry.present_streams().filter(subject=subject(session)).exists()
 
 
 def silence() -> timedelta:
@@ -36,7 +36,7 @@ def silence() -> timedelta:
 def has_shown(session: ChatSession, moment: datetime) -> bool:
     """Whether a page is open that certainly has what was announced at this moment: opened
     later, or still there when one without a network would not be any more."""
-    streams = processes.present_streams().filter(subject=subject(session))
+    streams = registry.present_streams().filter(subject=subject(session))
     return streams.filter(
         Q(opened_at__gt=moment) | Q(process__seen_at__gt=moment + silence())
     ).exists()
@@ -45,7 +45,7 @@ def has_shown(session: ChatSession, moment: datetime) -> bool:
 def here() -> QuerySet[Any]:
     """The names of all sessions whose customer's page is open, for a subquery."""
     return (
-        processes.present_streams()
+        registry.present_streams()
         .filter(subject__startswith=SUBJECT)
         .annotate(session_name=Substr("subject", len(SUBJECT) + 1))
         .values("session_name")

@@ -16,11 +16,11 @@ from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from ai_chatbot.models import ChatSession, ChatSessionQuerySet
-from sse import leases, outages
+from sse.process import leases, outages
 
 logger = logging.getLogger(__name__)
 
-# The duty, see sse.leases.
+# The duty, see sse.process.leases.
 WATCH = "watch"
 # Sessions that one part deals with in one round.
 AT_ONCE = 100

@@ -18,9 +18,9 @@ from ai_chatbot import events
 from ai_chatbot.bells import Bell
 from ai_chatbot.conversation import estimates
 from ai_chatbot.models import LINE_ORDER, ChatSession, Status
-from sse import outages
-from sse.hub import get_hub
-from sse.supervisor import Pulse
+from sse.process import outages
+from sse.process.runtime import get_runtime
+from sse.process.supervisor import Pulse
 
 # Who is so near to the front is told at once, the others every few seconds.
 FIRST = 10
@@ -84,7 +84,7 @@ async def keep_announcing(pulse: Pulse) -> None:
     Any process may do it, also several: a place that has been announced is not announced again.
     """
     bell.hang()
-    hub = get_hub()
+    runtime = get_runtime()
     looked_at = -math.inf
     while True:
         pulse()
@@ -92,7 +92,7 @@ async def keep_announcing(pulse: Pulse) -> None:
         if everybody:
             looked_at = time.monotonic()
         try:
-            await hub.database(announce_places, everybody, purpose="chores")
+            await runtime.database(announce_places, everybody, purpose="chores")
         except Error as error:
             if not outages.kind(error):
                 raise

@@ -107,6 +107,6 @@ class DatabaseWrapper(django_backend.DatabaseWrapper):
             connection.allowed = self._seconds(bounds, "deadline")
 
     def _seconds(self, bounds: dict[str, float], name: str) -> float:
-        # What sse.database says of a thread's own connection.
+        # What sse.process.database says of a thread's own connection.
         pruning = getattr(self, "purpose", "") == "pruning"
         return bounds["pruning"] if pruning else bounds[name]

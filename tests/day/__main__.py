@@ -53,9 +53,9 @@ DURATIONS = {
     "TRANSFER_SECONDS": 60.0,
 }
 CONSTANTS = {
-    "sse.hub.HEARTBEAT_SECONDS": 1,
-    "sse.processes.FAINT": 4,
-    "sse.processes.SILENCE": 8,
+    "sse.live.hub.HEARTBEAT_SECONDS": 1,
+    "sse.process.registry.FAINT": 4,
+    "sse.process.registry.SILENCE": 8,
 }
 # Until everything is settled after the day, by the wall.
 SETTLING_SECONDS = 60.0

@@ -3,7 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from sse import log, processes
+from sse.log import store
+from sse.process import registry
 
 
 class Command(BaseCommand):
@@ -14,6 +15,6 @@ class Command(BaseCommand):
         parser.add_argument("--events", type=int, default=settings.SSE_RETENTION_EVENTS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        pruned = log.prune(hours=options["hours"], events=options["events"])
-        processes.forget_silent()
+        pruned = store.prune(hours=options["hours"], events=options["events"])
+        registry.forget_silent()
         self.stdout.write(f"{pruned} events were deleted.")

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from sse import log
+from sse.log import store
 
 
 class Command(BaseCommand):
@@ -13,5 +13,5 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        renewed = log.renew_all()
+        renewed = store.renew_all()
         self.stdout.write(f"{renewed} targets have a new epoch.")

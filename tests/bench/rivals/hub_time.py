@@ -17,8 +17,8 @@ import django
 django.setup()
 
 from sse import enqueue_sse_message  # noqa: E402 - Django must be set up first
-from sse.hub import serve_on  # noqa: E402
-from sse.streams import EventStream, Grant  # noqa: E402
+from sse.live.hub import serve_on  # noqa: E402
+from sse.streams.endpoint import EventStream, Grant  # noqa: E402
 
 MARK = b'"broadcast"'
 WAIT_SECONDS = 10.0

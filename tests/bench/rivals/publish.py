@@ -180,7 +180,7 @@ class Publisher:
         return {"sent": count * len(targets)}
 
     def cursors(self, targets: list[str]) -> list[str]:
-        from sse.log import current_cursor
+        from sse.log.store import current_cursor
 
         return [current_cursor(target) for target in targets]
 

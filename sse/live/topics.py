@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sse import cursors
-from sse.frames import Frame
-from sse.log import Position
+from sse.log import cursors
+from sse.log.frames import Frame
+from sse.log.store import Position
 
 if TYPE_CHECKING:
-    from sse.hub import Hub
+    from sse.live.hub import Hub
 
 WINDOW_FRAMES = 256
 WINDOW_BYTES = 512 * 1024
@@ -177,7 +177,7 @@ class Subscription:
         self.reset: str | None = None
 
     async def open(self, targets: tuple[str, ...], after: str | None) -> None:
-        """Join the topics and find the place in each. Names as sse.targets.storable gives them.
+        """Join the topics and find the place in each; names as sse.log.targets.storable gives.
 
         Where `after` cannot be honoured, `reset` says why and the stream starts at "now".
         """

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-logger = logging.getLogger("sse.supervisor")
+logger = logging.getLogger("sse.process.supervisor")
 
 
 class Pulse(Protocol):

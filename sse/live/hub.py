@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import os
 import random
-import secrets
-import socket
 import threading
 import time
 import zlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,22 +23,25 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import Error
 
-from sse import log, metrics, outages, processes
-from sse.addresses import network
-from sse.database import Pools
-from sse.duties import Duty, brief
-from sse.frames import Frame
-from sse.log import Position
-from sse.membership import Membership
-from sse.peers import Peers
-from sse.supervisor import Pulse, Supervisor
-from sse.targets import CONTROL, storable
-from sse.topics import Subscription, Topic
+from sse.conf import conf
+from sse.live import metrics
+from sse.live.addresses import network
+from sse.live.membership import Membership
+from sse.live.peers import Peers
+from sse.live.topics import Subscription, Topic
+from sse.log import store
+from sse.log.frames import Frame
+from sse.log.store import Position
+from sse.log.targets import CONTROL, storable
+from sse.process import outages, registry
+from sse.process.duties import Duty, brief
+from sse.process.runtime import Runtime, get_runtime, run_on
+from sse.process.supervisor import Pulse
 
 if TYPE_CHECKING:
-    from sse.streams import Stream
+    from sse.streams.endpoint import Stream
 
-logger = logging.getLogger("sse.hub")
+logger = logging.getLogger("sse.live.hub")
 
 T = TypeVar("T")
 
@@ -50,9 +50,6 @@ GROUPS_OVER_SHARDS = 16
 # A publication that takes longer is given up, and the layer held to be away.
 PUBLISH_SECONDS = 1.0
 JOIN_SECONDS = 2.0
-# How often, and for how long each time, a closing hub asks its tasks to end.
-CANCEL_ATTEMPTS = 4
-CANCEL_SECONDS = 0.5
 # How long the layer may be silent before it is asked for a sign of life, and may owe it.
 PROBE_EVERY_SECONDS = 1.0
 DEAF_AFTER_SECONDS = 3.0
@@ -133,9 +130,10 @@ class Outgoing:
 class Hub:
     """All methods run on the hub's loop, except `publish`, `status` and `drain`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.loop = runtime.loop
+        self.name = runtime.name
         self.topics: dict[str, Topic] = {}
         self.streams: set[Stream] = set()
         self.streams_of: Counter[str] = Counter()
@@ -171,16 +169,11 @@ class Hub:
         self._replaced_said = 0
         self._pages: OrderedDict[tuple[int, str, int], tuple[float, asyncio.Task[Page]]]
         self._pages = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.supervisor = Supervisor(loop)
-        self.pools = Pools(
-            loop, settings.SSE_DATABASE_THREADS, seconds=settings.SSE_DATABASE_SECONDS
-        )
         self._beating = asyncio.Lock()
         self._beat_at: float | None = None
         # Why the last beat failed; "" after one that succeeded.
         self.beat_error = ""
-        # The same as sse.outages names it.
+        # The same as sse.process.outages names it.
         self.beat_trouble = ""
         self._beats = Duty("the process's beat", self._beat, every=HEARTBEAT_SECONDS)
         self._tails = Duty("tailing the log", self._tail, every=TAIL_SECONDS)
@@ -261,8 +254,8 @@ class Hub:
         if self.listening:
             return
         self.listening = True
-        self.supervisor.keep("join", self._keep_joined, vital=True)
-        self.supervisor.keep("watch", self._watch, vital=True)
+        self.runtime.supervisor.keep("join", self._keep_joined, vital=True)
+        self.runtime.supervisor.keep("watch", self._watch, vital=True)
         first_prune = PRUNE_SECONDS * (0.5 + random.random())  # noqa: S311 - no secret
         heed = Duty("heeding revocations", self._heed, every=CHECK_SECONDS)
         look = Duty("looking for other processes", self._look_around, every=PEERS_SECONDS)
@@ -275,40 +268,14 @@ class Hub:
             ("peers", look),
         ):
             self.duties[name] = duty
-            self.supervisor.keep(name, duty.run, vital=True)
+            self.runtime.supervisor.keep(name, duty.run, vital=True)
         self.duties["prune"] = prune
         # It gives no sign of life in mid-round, which has a bound of its own.
-        self.supervisor.keep("prune", prune.run, silence=2 * PRUNING_SECONDS)
-
-    def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-        """Run a task of the process on this loop; its failure is logged."""
-        task = self.loop.create_task(work, name=f"sse {what}")
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-        return task
-
-    def _reap(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("%s failed", task.get_name(), exc_info=error)
-
-    async def database(
-        self,
-        work: Callable[..., T],
-        *args: Any,
-        purpose: str = "work",
-        seconds: float | None = None,
-    ) -> T:
-        """Run blocking database work on one of the threads for its purpose: one of
-        SSE_DATABASE_THREADS.
-
-        Raises DatabaseError once it has taken `seconds`, else SSE_DATABASE_SECONDS.
-        """
-        return await self.pools[purpose].run(work, *args, seconds=seconds)
+        self.runtime.supervisor.keep("prune", prune.run, silence=2 * PRUNING_SECONDS)
 
     async def read_log(self, work: Callable[..., T], *args: Any) -> T:
-        """The same for what every stream needs, and what therefore never waits for a lock."""
-        return await self.pools["log"].run(work, *args)
+        """For what every stream needs, and what therefore never waits for a lock."""
+        return await self.runtime.database(work, *args, purpose="log")
 
     def begin_closing(self) -> None:
         """Take no more streams, and send those that are open elsewhere, spread over time."""
@@ -327,14 +294,16 @@ class Hub:
             logger.info("closing before the layer has taken the last events; the log has them")
         if self.listening and self._healthy:
             await self._leave_layer()
-        await self._end_tasks()
+        await self.runtime.end_tasks(self._membership.stop)
         if self.listening:
             try:
-                leaving = self.database(processes.leave, self.name, purpose="watch", seconds=2)
+                leaving = self.runtime.database(
+                    registry.leave, self.name, purpose="watch", seconds=2
+                )
                 await leaving
             except Error as error:
                 logger.info("could not sign off in the database: %s", error)
-        self.pools.shutdown()
+        self.runtime.pools.shutdown()
 
     async def _leave_layer(self) -> None:
         try:
@@ -342,16 +311,6 @@ class Hub:
                 await self._membership.leave()
         except Exception as error:  # noqa: BLE001 - whatever the layer's client raises, it is away
             logger.info("could not leave the layer: %s", brief(error))
-
-    async def _end_tasks(self) -> None:
-        for _ in range(CANCEL_ATTEMPTS):
-            kept = self.supervisor.stop()
-            ending = [*self._tasks, *kept, *self._membership.stop()]
-            for task in ending:
-                task.cancel()
-            # The layer's client may swallow a cancellation that comes while it closes.
-            if not ending or not (await asyncio.wait(ending, timeout=CANCEL_SECONDS))[1]:
-                return
 
     async def drain(self) -> None:
         """Wait until everything published so far has been given to the layer."""
@@ -483,7 +442,7 @@ class Hub:
     def _fill_soon(self, topic: Topic) -> None:
         if topic.name not in self._filling:
             self._filling.add(topic.name)
-            self.spawn(self._fill(topic, GAP_SECONDS), "fill")
+            self.runtime.spawn(self._fill(topic, GAP_SECONDS), "fill")
 
     async def _fill(self, topic: Topic, delay: float = 0.0) -> None:
         """Read what a topic misses from the log."""
@@ -521,13 +480,15 @@ class Hub:
         comes next, every stream must read its state again.
         """
         epoch, seq, contradicted = topic.epoch, topic.seq, topic.contradicted
-        at = await self.read_log(log.position, topic.name)
+        at = await self.read_log(store.position, topic.name)
         # The topic holds nothing that was not committed before the log was asked. What the log
         # lacks it has lost: an older database was put in its place. It may grow past the lost
         # numbers, so cursors that know them have to become foreign.
         if at.epoch == epoch and (contradicted or at.seq < seq):
             before = None if contradicted else seq
-            at = await self.database(log.renew, topic.name, epoch, before, purpose="chores")
+            at = await self.runtime.database(
+                store.renew, topic.name, epoch, before, purpose="chores"
+            )
         if topic.epoch != epoch:
             # It was compared by another meanwhile.
             return
@@ -554,14 +515,14 @@ class Hub:
             if joining is None:
                 joining = self.loop.create_future()
                 self._joining[name] = joining
-                self.spawn(self._place(name, joining), "place")
+                self.runtime.spawn(self._place(name, joining), "place")
             topic = await asyncio.shield(joining)
         topic.subscriptions.add(subscription)
         return topic
 
     async def _place(self, name: str, joining: asyncio.Future[Topic]) -> None:
         try:
-            at = await self.read_log(log.position, name)
+            at = await self.read_log(store.position, name)
         except Exception as error:  # noqa: BLE001 - handed to everyone who waits for the topic
             del self._joining[name]
             joining.set_exception(error)
@@ -614,7 +575,7 @@ class Hub:
             if not stale:
                 self._pages.move_to_end(key)
                 return await asyncio.shield(reading)
-        reading = self.spawn(self._read_page(topic, start), "page")
+        reading = self.runtime.spawn(self._read_page(topic, start), "page")
         self._pages[key] = (now, reading)
         while len(self._pages) > PAGES_KEPT:
             self._pages.popitem(last=False)
@@ -682,7 +643,7 @@ class Hub:
             )
 
     async def _look_around(self) -> None:
-        others = await self.database(processes.others, self.name, purpose="watch")
+        others = await self.runtime.database(registry.others, self.name, purpose="watch")
         listening = self._redis and self._healthy
         self._peers.look(others, time.monotonic(), listening=listening)
         before, self._apart = self._apart, self._peers.apart
@@ -696,7 +657,7 @@ class Hub:
             await self._catch_up()
 
     async def _prune(self) -> None:
-        await self.database(_prune, purpose="pruning", seconds=PRUNING_SECONDS)
+        await self.runtime.database(_prune, purpose="pruning", seconds=PRUNING_SECONDS)
 
     async def _keep_joined(self, pulse: Pulse) -> None:
         """Join the layer, and join it again whenever it is found away or deaf."""
@@ -859,7 +820,7 @@ class Hub:
         for start in range(0, len(topics), TOPICS_AT_ONCE):
             some = {topic.id: topic for topic in topics[start : start + TOPICS_AT_ONCE]}
             after = {topic.id: topic.seq for topic in some.values()}
-            rows = await self.read_log(log.read_many, after, PAGE_EVENTS * 4)
+            rows = await self.read_log(store.read_many, after, PAGE_EVENTS * 4)
             for target_id, row in rows:
                 topic = some[target_id]
                 if row.seq == topic.seq + 1:
@@ -923,8 +884,8 @@ class Hub:
             self.beat_error = self.beat_trouble = ""
 
     async def _tell(self, arrived: set[Stream], departed: list[str]) -> bool:
-        return await self.database(
-            processes.beat,
+        return await self.runtime.database(
+            registry.beat,
             self.name,
             not (self._redis and self._sound),
             self._redis and self._healthy,
@@ -966,16 +927,16 @@ class Hub:
 
 
 def _positions(target_ids: list[int]) -> dict[int, Position]:
-    return {at.target_id: at for at in log.positions(target_ids)}
+    return {at.target_id: at for at in store.positions(target_ids)}
 
 
-def _read_page(target_id: int, epoch: str, after: int) -> list[log.Row]:
-    return log.read(target_id, epoch, after=after, limit=PAGE_EVENTS, most=PAGE_CHARACTERS)
+def _read_page(target_id: int, epoch: str, after: int) -> list[store.Row]:
+    return store.read(target_id, epoch, after=after, limit=PAGE_EVENTS, most=PAGE_CHARACTERS)
 
 
 def _prune() -> None:
-    pruned = log.prune(hours=settings.SSE_RETENTION_HOURS, events=settings.SSE_RETENTION_EVENTS)
-    processes.forget_silent()
+    pruned = store.prune(hours=conf.SSE_RETENTION_HOURS, events=conf.SSE_RETENTION_EVENTS)
+    registry.forget_silent()
     if pruned:
         logger.info("%d events past their retention were deleted", pruned)
 
@@ -984,37 +945,32 @@ def _prune() -> None:
 
 _lock = threading.Lock()
 _hub: Hub | None = None
-_hub_pid = 0
 
 
 def get_hub() -> Hub:
-    """This process's hub; where no server runs, one on a thread of its own is started."""
-    global _hub, _hub_pid
-    if _hub is not None and _hub_pid == os.getpid() and not _hub.loop.is_closed():
-        return _hub
-    with _lock:
-        if _hub is None or _hub_pid != os.getpid() or _hub.loop.is_closed():
-            _hub = Hub(_start_loop_thread())
-            _hub_pid = os.getpid()
-            atexit.register(_drain_at_exit, _hub)
-        return _hub
+    """The hub of this process's runtime."""
+    runtime = get_runtime()
+    hub = _hub
+    if hub is not None and hub.runtime is runtime:
+        return hub
+    hub = _make(runtime)
+    atexit.register(_drain_at_exit, hub)
+    return hub
 
 
 def serve_on(loop: asyncio.AbstractEventLoop) -> Hub:
     """Make `loop` (a server's) carry this process's hub, and start to listen."""
-    global _hub, _hub_pid
+    hub = _make(run_on(loop))
+    hub.listen()
+    return hub
+
+
+def _make(runtime: Runtime) -> Hub:
+    global _hub
     with _lock:
-        if _hub is None or _hub.loop is not loop or _hub_pid != os.getpid():
-            _hub = Hub(loop)
-            _hub_pid = os.getpid()
-    _hub.listen()
-    return _hub
-
-
-def _start_loop_thread() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="sse-hub", daemon=True).start()
-    return loop
+        if _hub is None or _hub.runtime is not runtime:
+            _hub = Hub(runtime)
+        return _hub
 
 
 def _drain_at_exit(hub: Hub) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sse.processes import Peer
+    from sse.process.registry import Peer
 
 # A process that wrote at two moments so far apart, and was not heard in between or for the
 # grace after, lives and is out of reach. One that was killed or stands still does not write.

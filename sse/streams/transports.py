@@ -19,7 +19,7 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from django.conf import settings
+from sse.conf import conf
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ def behind(send: Any) -> Transport:
     if _is_a(cycle, "uvicorn.protocols.http.h11_impl", "RequestResponseCycle"):
         return UvicornTransport(cycle)
     if _is_a(cycle, "uvicorn.protocols.http.httptools_impl", "RequestResponseCycle"):
-        if settings.SSE_DIRECT_WRITES and known("uvicorn"):
+        if conf.SSE_DIRECT_WRITES and known("uvicorn"):
             return DirectUvicornTransport(cycle)
         return UvicornTransport(cycle)
     return Transport()
@@ -259,7 +259,7 @@ def _daphnes(request: Any) -> Transport:
         # startTLS makes a connection a TLS one without changing its type.
         if connection.TLS:
             return Transport()
-        if settings.SSE_DIRECT_WRITES and known("daphne", "Twisted"):
+        if conf.SSE_DIRECT_WRITES and known("daphne", "Twisted"):
             return DirectDaphneTransport(request)
         return DaphneTransport(request)
     if _is_a(connection, "twisted.internet.unix", "Server"):

@@ -34,16 +34,18 @@ from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
-from sse import frames, outages
-from sse.addresses import network
-from sse.database import NoDatabaseThread
+from sse.conf import conf
 from sse.exceptions import StreamRefused
-from sse.frames import Frame
-from sse.hub import Hub, get_hub
-from sse.processes import Opened
-from sse.targets import storable
-from sse.topics import Subscription
-from sse.transports import Transport, behind
+from sse.live.addresses import network
+from sse.live.hub import Hub, get_hub
+from sse.live.topics import Subscription
+from sse.log import frames
+from sse.log.frames import Frame
+from sse.log.targets import storable
+from sse.process import outages
+from sse.process.database import NoDatabaseThread
+from sse.process.registry import Opened
+from sse.streams.transports import Transport, behind
 
 logger = logging.getLogger("sse.streams")
 
@@ -153,7 +155,9 @@ class EventStream:
             async with _turn(hub):
                 while True:
                     began = hub.loop.time()
-                    grant = await hub.database(self.authorize, request, purpose="access")
+                    grant = await hub.runtime.database(
+                        self.authorize, request, purpose="access"
+                    )
                     # A revocation that came while the right was looked up has not ended this
                     # stream, which the hub does not know yet.
                     if not hub.revoked_since(began, grant.subjects):
@@ -204,7 +208,7 @@ class Stream:
         self._send = send
         self._transport = transport
         self._subscription = Subscription(hub, self._pump)
-        self._heartbeat = settings.SSE_HEARTBEAT_SECONDS
+        self._heartbeat = conf.SSE_HEARTBEAT_SECONDS
         self._blocked: asyncio.Task[None] | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -260,7 +264,7 @@ class Stream:
                 )
             )
             self._pump()
-            longest = settings.SSE_MAX_STREAM_SECONDS
+            longest = conf.SSE_MAX_STREAM_SECONDS
             self._expires_at = self.hub.loop.time() + longest * random.uniform(0.8, 1)  # noqa: S311
             self._arm()
             while (await receive())["type"] != "http.disconnect":
@@ -355,7 +359,7 @@ class Stream:
                 if subscription.reset and subscription.opened:
                     self._write_reset()
                 elif subscription.behind:
-                    self._catching_up = self.hub.spawn(self._catch_up(), "catch-up")
+                    self._catching_up = self.hub.runtime.spawn(self._catch_up(), "catch-up")
                     return
                 elif taken := subscription.take(WRITE_BYTES):
                     self.hub.counts.delivered += len(taken)
@@ -421,7 +425,7 @@ class Stream:
         except StopIteration:
             self._note_pending()
             return
-        self._blocked = self.hub.spawn(_resume(steps, waiting), "write")
+        self._blocked = self.hub.runtime.spawn(_resume(steps, waiting), "write")
         self._blocked.add_done_callback(self._unblock)
         self._note_pending()
 
@@ -549,7 +553,7 @@ async def _turn(hub: Hub) -> AsyncIterator[None]:
     """One of the few that are let in at a time. Where the database keeps those, the others wait
     for a turn as long as for a thread and no longer."""
     try:
-        async with asyncio.timeout(settings.SSE_DATABASE_SECONDS):
+        async with asyncio.timeout(conf.SSE_DATABASE_SECONDS):
             await hub.newcomers.acquire()
     except TimeoutError:
         raise NoDatabaseThread("too many streams wait to be let in") from None
@@ -601,8 +605,8 @@ def _no_database(error: Error) -> StreamRefused:
 
 
 def _check_limits(hub: Hub, grant: Grant, address: str) -> None:
-    of_target = settings.SSE_MAX_STREAMS_PER_TARGET
-    of_address = settings.SSE_MAX_STREAMS_PER_ADDRESS
+    of_target = conf.SSE_MAX_STREAMS_PER_TARGET
+    of_address = conf.SSE_MAX_STREAMS_PER_ADDRESS
     if of_target and hub.streams_of[grant.targets[0]] >= of_target:
         raise _too_many("for this session or agent", of_target)
     if of_address and hub.streams_from[network(address)] >= of_address:

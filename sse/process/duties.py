@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from django.db import Error
 
-from sse.supervisor import Pulse
+from sse.process.supervisor import Pulse
 
-logger = logging.getLogger("sse.duties")
+logger = logging.getLogger("sse.process.duties")
 
 # After a failure, however long the duty's period is.
 RETRY_SECONDS = 1.0

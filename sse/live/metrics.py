@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from sse.hub import Hub
+    from sse.live.hub import Hub
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class HubCollector(Collector):
             "sse_work_failures", "Times long-running work failed", labels=["work"]
         )
         well = GaugeMetricFamily("sse_work_up", "1 while the work is well", labels=["work"])
-        for name, count, is_well in hub.supervisor.failures():
+        for name, count, is_well in hub.runtime.supervisor.failures():
             failures.add_metric([name], count)
             well.add_metric([name], float(is_well))
         yield failures

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sse.models import OpenStream
 
-logger = logging.getLogger("sse.processes")
+logger = logging.getLogger("sse.process.registry")
 
 # A process that has not been heard of for so long is held to be dead, its streams with it.
 SILENCE = timedelta(seconds=20)
@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A stream as the others see it. `target` as sse.targets.storable gives it."""
+    """A stream as the others see it. `target` as sse.log.targets.storable gives it."""
 
     name: str
     target: str

@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from sse import cursors
-from sse.targets import storable
+from sse.log import cursors
+from sse.log.targets import storable
 
 # Makes the target's row or advances it, and locks it.
 _ADVANCE = """
@@ -62,7 +62,7 @@ def append(target: str, data: str, *, barrier: bool = False) -> Position:
     """Write an event in the caller's transaction and return the target's new position.
 
     Takes the target's row lock until the transaction ends. Without one the event is committed
-    on return. `target` as sse.targets.storable gives it, `data` as sse.frames.encode does.
+    on return. `target` as sse.log.targets.storable gives it, `data` as sse.log.frames.encode.
     """
     advance = (target, new_epoch(), int(barrier))
     event = (data, barrier, _stamp(timezone.now()))

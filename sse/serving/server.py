@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from sse import servers
-from sse.hub import Hub, get_hub, serve_on
-from sse.supervisor import Work
+from sse.live.hub import Hub, get_hub, serve_on
+from sse.process.supervisor import Work
+from sse.serving import servers
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.05
 # the others would try again after one second, three, seven and fifteen.
 BACKLOG = 2048
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("sse.server")
 
 
 def _is_known(status: dict[str, Any]) -> bool:
@@ -143,8 +143,8 @@ class Server:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = serve_on(loop)
         for work in self.work:
-            self._hub.supervisor.keep(work.__name__, work)
-        self._hub.spawn(self._introduce(self._hub), "introduction")
+            self._hub.runtime.supervisor.keep(work.__name__, work)
+        self._hub.runtime.spawn(self._introduce(self._hub), "introduction")
 
     async def _introduce(self, hub: Hub) -> None:
         """Say in one line what this is, once it is known how the layer was found."""
