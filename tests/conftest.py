@@ -25,6 +25,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.redis import RedisServer
 from tests.harness.reports import EVERYWHERE, ONCE, note_elsewhere, runs_once
 from tests.harness.services import Services
+from tests.published.environment import make_environment
 from tests.published.wheel import Wheel, build_wheel
 
 # A busy machine may take long for one example; what hangs is ended by pytest-timeout.
@@ -217,6 +218,12 @@ def module_services(
 def sse_wheel(tmp_path_factory: pytest.TempPathFactory) -> Wheel:
     """Of the app `sse`, as this repository is built."""
     return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def sse_programs(sse_wheel: Wheel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an environment with the wheel and what docs/sse tells to install, and nothing else."""
+    return make_environment(tmp_path_factory.mktemp("environment"), sse_wheel)
 
 
 @pytest.fixture

@@ -199,13 +199,20 @@ def _program(name: str) -> str:
 
 def _installed() -> Path:
     """The directory with tests/frames/read.js and the packages that it imports."""
-    directory = ROOT / ".run" / "frames"
-    wanted = PACKAGES.read_text(encoding="utf-8")
+    directory = npm_installed(PACKAGES)
+    shutil.copy(PACKAGES.with_name("read.js"), directory)
+    return directory
+
+
+def npm_installed(packages: Path) -> Path:
+    """The directory, under .run/, with what a package.json of a folder of the tests names."""
+    directory = ROOT / ".run" / packages.parent.name
+    wanted = packages.read_text(encoding="utf-8")
     mark = directory / "installed.json"
     if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        shutil.copy(PACKAGES, directory)
+        shutil.copy(packages, directory)
         options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(
             [_program("npm"), "install", "--loglevel=error", *options],
@@ -215,5 +222,4 @@ def _installed() -> Path:
             check=True,
         )
         mark.write_text(wanted, encoding="utf-8")
-    shutil.copy(PACKAGES.with_name("read.js"), directory)
     return directory

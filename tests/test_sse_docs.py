@@ -1,0 +1,74 @@
+"""What docs/sse lists is what there is, and each of its code blocks is run somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sse import conf
+from tests.harness.environment import ROOT
+from tests.published.documents import PAGES, Block, blocks, pages, text_of
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `(SSE_\w+)` \| `(.+?)` \|", text_of("settings.md"), re.MULTILINE)
+
+    assert {name: eval(default) for name, default in rows} == conf.NAMES  # noqa: S307
+
+
+def test_no_setting_is_named_that_is_none() -> None:
+    named = {name for page in pages() for name in re.findall(r"\bSSE_[A-Z_]+\b", text_of(page))}
+
+    assert named == set(conf.NAMES)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    import sse
+
+    documented = set(re.findall(r"`sse\.(\w+)\b", text_of("reference.md")))
+    assert set(sse.__all__) <= documented
+    for name in documented & set(sse.__all__):
+        assert getattr(sse, name)
+
+
+def test_every_link_leads_somewhere() -> None:
+    broken = [
+        f"{page}: {target}"
+        for page in pages()
+        for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page))
+        if not target.startswith("https://") and not leads_somewhere(PAGES / page, target)
+    ]
+
+    assert not broken
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    found = (page.parent / path).resolve() if path else page
+    if not found.exists() or not anchor:
+        return found.exists()
+    headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {
+        re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings
+    }
+
+
+def test_figures_are_those_of_the_benchmarks_table() -> None:
+    measured = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    figures = re.findall(r"[\d.]+ µs", text_of("compare.md"))
+
+    assert len(figures) > 3
+    assert [each for each in figures if each not in measured] == []
+
+
+@pytest.mark.parametrize("block", blocks(), ids=str)
+def test_every_block_is_run_somewhere(block: Block) -> None:
+    """By tests/test_sse_project.py, which goes by these marks."""
+    if block.language in ("python", "html", "nginx", "js"):
+        assert block.title
+    elif block.language == "wire":
+        assert not block.attributes
+    else:
+        assert block.language == "sh"
+        assert block.attributes.keys() <= {"served", "run"}
+    assert block.variant in ("", "redis", "postgresql", "sqlite", "websockets")
