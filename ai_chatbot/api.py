@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 from ninja.security import HttpBearer
 
+import sse
 from ai_chatbot import events, tokens
 from ai_chatbot.conversation import contact, handoff, hours, states, timetable, verbs
 from ai_chatbot.limits import Limit, origin
@@ -34,7 +35,6 @@ from ai_chatbot.schemas import (
     Resumed,
     SessionState,
 )
-from sse.log import store
 
 router = Router(tags=["customer"])
 
@@ -75,7 +75,7 @@ def begin_session(request: HttpRequest, body: NewSession) -> Status[dict[str, An
             "token": token,
             "status": session.status,
             "created_at": session.created_at,
-            "cursor": store.current_cursor(session.name),
+            "cursor": sse.cursor(session.name),
         },
     )
 

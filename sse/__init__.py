@@ -8,18 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sse.messages import (
+    from sse.log.current import acursor, cursor
+    from sse.receive import subscribe_sse_events
+    from sse.send import (
+        asend_event,
         enqueue_sse_message,
         enqueue_sse_message_sync,
-        subscribe_sse_events,
+        send_event,
     )
 
-__all__ = ["enqueue_sse_message", "enqueue_sse_message_sync", "subscribe_sse_events"]
+__all__ = [
+    "acursor",
+    "asend_event",
+    "cursor",
+    "enqueue_sse_message",
+    "enqueue_sse_message_sync",
+    "send_event",
+    "subscribe_sse_events",
+]
 
 _HOMES = {
-    "enqueue_sse_message": "sse.messages",
-    "enqueue_sse_message_sync": "sse.messages",
-    "subscribe_sse_events": "sse.messages",
+    "acursor": "sse.log.current",
+    "asend_event": "sse.send",
+    "cursor": "sse.log.current",
+    "enqueue_sse_message": "sse.send",
+    "enqueue_sse_message_sync": "sse.send",
+    "send_event": "sse.send",
+    "subscribe_sse_events": "sse.receive",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sse.log.targets import CONTROL
-from sse.messages import enqueue_sse_message_sync
+from sse.send import send_event
 
 
 def revoke_streams(subject: str, *, unless: str = "") -> None:
@@ -13,6 +13,4 @@ def revoke_streams(subject: str, *, unless: str = "") -> None:
     among theirs stay open. Holds the lock of CONTROL's target until then, the last in the order
     of locks.
     """
-    enqueue_sse_message_sync(
-        CONTROL, {"type": "revoke", "payload": {"subject": subject, "unless": unless}}
-    )
+    send_event(CONTROL, "revoke", {"subject": subject, "unless": unless})

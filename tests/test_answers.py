@@ -29,7 +29,7 @@ from ai_chatbot.backends import (
 )
 from ai_chatbot.conversation import verbs
 from ai_chatbot.models import Article, ChatSession, Message, ReplyTurn, Status
-from sse.log.frames import PAYLOAD_MAX_BYTES
+from sse.log.encoding import DATA_MAX_BYTES
 from tests import openai_server
 from tests.harness.waiting import wait_until
 from tests.hubs import at_work
@@ -313,7 +313,7 @@ def test_heaviest_answer_fits_in_an_event(settings: Any) -> None:
     turns.finish(turn, "🪴" * 8000, [source] * 9, covered)
     payload = events_of(session.name, "message")[-1]["payload"]
     assert len(payload["content"]) == 8000
-    assert len(str(payload).encode()) < PAYLOAD_MAX_BYTES
+    assert len(str(payload).encode()) < DATA_MAX_BYTES
 
 
 def test_hand_over_at_length_reaches_a_person() -> None:

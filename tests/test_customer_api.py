@@ -10,12 +10,12 @@ import httpx
 import pytest
 from pytest_django import Settings
 
+import sse
 from agent_workbench import presence
 from agent_workbench.models import Agent, PresenceStatus
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, waiting
 from ai_chatbot.models import ChatSession, Reason
-from sse.log import store
 from tests.harness.client import Clients
 from tests.harness.services import Service, Services
 from tests.in_process import Api, Colleague, Visitor, error_of, events_of, make_agent
@@ -59,7 +59,7 @@ def test_new_session_comes_with_its_token_and_a_cursor() -> None:
     created = answer.json()
     assert set(created) == {"session_name", "token", "status", "created_at", "cursor"}
     assert created["status"] == "bot_active"
-    assert created["cursor"] == store.current_cursor(created["session_name"])
+    assert created["cursor"] == sse.cursor(created["session_name"])
     assert datetime.fromisoformat(created["created_at"]).tzinfo is not None
 
 
@@ -207,7 +207,7 @@ def test_reasons_are_the_contracts() -> None:
 def test_cursor_of_the_state_is_behind_everything_in_it(visitor: Visitor) -> None:
     visitor.send("one")
     state = visitor.state()
-    assert state["cursor"] == store.current_cursor(visitor.session)
+    assert state["cursor"] == sse.cursor(visitor.session)
     assert state["cursor"] != visitor.created["cursor"]
 
 

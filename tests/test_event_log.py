@@ -16,6 +16,7 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 from pytest_django import Settings
 
+import sse
 from sse import enqueue_sse_message, enqueue_sse_message_sync, subscribe_sse_events
 from sse.exceptions import EventTooLarge, InvalidEvent, InvalidTarget
 from sse.live.hub import get_hub
@@ -75,7 +76,7 @@ def test_events_of_a_target_are_numbered_without_gaps(a: str) -> None:
 
 
 def test_a_subscriber_gets_what_was_enqueued_after_its_cursor_in_order(a: str) -> None:
-    start = store.current_cursor(a)
+    start = sse.cursor(a)
     for n in range(700):
         enqueue_sse_message_sync(a, note(n))
 
@@ -98,7 +99,7 @@ def test_live_events_reach_a_subscriber_that_waits(a: str) -> None:
 
 
 def test_nothing_goes_out_before_commit_and_nothing_after_rollback(a: str) -> None:
-    start = store.current_cursor(a)
+    start = sse.cursor(a)
     with transaction.atomic():
         enqueue_sse_message_sync(a, note(1))
         enqueue_sse_message_sync(a, note(2), durable=False)
@@ -120,13 +121,13 @@ def test_a_change_that_is_made_is_not_refused_because_its_event_cannot_be_publis
     with transaction.atomic() if in_transaction else nullcontext():
         cursor = enqueue_sse_message_sync(a, note(1))
 
-    assert cursor == store.current_cursor(a)
+    assert cursor == sse.cursor(a)
     del settings.CHANNEL_LAYERS
     assert collect(a, cursor.replace("-1", "-0"), 1) == [1]
 
 
 def test_concurrent_writers_leave_no_gap_and_no_double(a: str) -> None:
-    start = store.current_cursor(a)
+    start = sse.cursor(a)
 
     def write() -> None:
         try:
@@ -203,13 +204,13 @@ def test_a_target_whose_log_was_lost_resets_its_readers(a: str) -> None:
         Target.objects.all().delete()
         connection.close()
 
-    start = store.current_cursor(a)
+    start = sse.cursor(a)
     enqueue_sse_message_sync(a, note(1))
     assert async_to_sync(run)() == ["note", "reset"]
 
 
 def test_an_ephemeral_event_behind_a_barrier_is_not_delivered(a: str) -> None:
-    start = store.current_cursor(a)
+    start = sse.cursor(a)
     begun = enqueue_sse_message_sync(a, note(1))
 
     async def run() -> list[int]:
@@ -309,7 +310,7 @@ JSON = st.recursive(
 def test_any_target_and_any_json_come_back_as_they_were(
     target: str, payload: dict[str, Any]
 ) -> None:
-    start = store.current_cursor(target)
+    start = sse.cursor(target)
     enqueue_sse_message_sync(target, {"type": "any", "payload": payload})
 
     async def run() -> Any:

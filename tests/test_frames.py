@@ -1,15 +1,19 @@
 """Any event reaches clients that nobody here wrote, directly and through nginx, unharmed."""
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sse.log.frames import PAYLOAD_MAX_BYTES
+from sse.exceptions import InvalidEvent
+from sse.log import encoding, frames
+from sse.log.encoding import DATA_MAX_BYTES
+from sse.log.frames import Frame
 from tests.frames.nginx import Nginx
 from tests.frames.publisher import Publisher
 from tests.frames.readers import ChromiumReader, HttpxReader, NodeReader, Reader
@@ -40,11 +44,16 @@ values: st.SearchStrategy[Json] = st.recursive(
     max_leaves=12,
 )
 payloads = st.dictionaries(texts, values, max_size=5)
+# Halves of surrogate pairs are escaped in JSON, and cannot be in what is not JSON.
+speakable = texts.map(lambda text: text.encode("utf-8", "ignore").decode())
+names = speakable.map(lambda text: re.sub(r"[\x00-\x1f\x7f-\x9f]", "", text)).filter(
+    lambda name: name and name not in ("error", "open") and not name.startswith("sse-")
+)
 
 
 def filled(text: str) -> Payload:
     """A payload of as many bytes as are allowed, or all but a few, made of this text."""
-    room = PAYLOAD_MAX_BYTES - len('{"text":""}')
+    room = DATA_MAX_BYTES - len('{"text":""}')
     escaped = any("\ud800" <= character <= "\udfff" for character in text)
     each = json.dumps(text, ensure_ascii=escaped)[1:-1]
     times, left = divmod(room, len(each.encode()))
@@ -62,6 +71,129 @@ NAMED: list[Payload] = [
     {"type": "reset", "payload": {}, "timestamp": 0, "id": "x"},
     *(filled(text) for text in ("x", "\n", "\0", "\u2028", "€", "\U0001f600", "\ud800")),
 ]
+
+
+# --- the named form -----------------------------------------------------------------------
+
+
+class Dispatched(NamedTuple):
+    """What a browser makes of a block of lines."""
+
+    id: str
+    name: str
+    data: str
+
+
+def dispatched(body: bytes) -> list[Dispatched]:
+    """By the steps of the standard's section "Interpreting an event stream"."""
+    found = []
+    last_id = name = data = ""
+    for line in re.split(r"\r\n|\n|\r", body.decode().removeprefix("\ufeff"))[:-1]:
+        if not line:
+            if data:
+                found.append(Dispatched(last_id, name or "message", data.removesuffix("\n")))
+            name = data = ""
+            continue
+        key, colon, value = line.partition(":")
+        value = value.removeprefix(" ") if colon else ""
+        if key == "event":
+            name = value
+        elif key == "data":
+            data += value + "\n"
+        elif key == "id" and "\0" not in value:
+            last_id = value
+    return found
+
+
+def framed(text: str, seq: int = 7) -> Frame:
+    return Frame("0123456789abcdef", seq, text, barrier=False, since=0)
+
+
+@given(names, payloads | values)
+@example("named", {})
+@example("named", "a\nb")
+@example("named", '{"type":1},"timestamp":2,"form":"text"')
+@example('","form":"text","payload":{"data":"x"},"timestamp":1}', [])
+def test_json_is_on_one_line_of_the_named_form(name: str, data: Json) -> None:
+    frame = framed(encoding.encode(name, data))
+
+    [event] = dispatched(frame.named_wire)
+    assert (event.id, event.name) == (frame.cursor, name)
+    assert "\n" not in event.data
+    assert written(json.loads(event.data)) == written(json.loads(json.dumps(data)))
+
+
+@given(names, speakable)
+@example("row", "")
+@example("row", "\n")
+@example("row", "\r\r\n\n")
+@example("row", " leading\n  and more\n")
+@example("row", "data: x\n\nid: 8\n\n: y")
+@example("row", '"}},"timestamp":1}')
+def test_text_arrives_line_by_line_in_the_named_form(name: str, text: str) -> None:
+    frame = framed(encoding.encode(name, text, json_encode=False))
+
+    # All ends of lines are one to a stream.
+    arrived = re.sub(r"\r\n?", "\n", text)
+    assert dispatched(frame.named_wire) == [(frame.cursor, name, arrived)]
+    assert dispatched(b"id: other\n" + frame.named_body) == [("other", name, arrived)]
+
+
+@given(names, values, st.sampled_from([0, 1, 10**12]))
+def test_a_frame_is_the_same_event_in_each_form(name: str, data: Json, seq: int) -> None:
+    frame = framed(encoding.encode(name, data), seq)
+
+    [event] = dispatched(frame.wire)
+    found = json.loads(event.data)
+    wanted = data if isinstance(data, dict) else {"data": data}
+    assert event.id == frame.cursor
+    assert bool(frame.cursor) == bool(seq)
+    assert (event.name, found["type"]) == ("message", name)
+    assert written(found["payload"]) == written(json.loads(json.dumps(wanted)))
+    assert written(frame.data) == written({k: v for k, v in found.items() if k != "form"})
+    assert frame.body == frame.wire.removeprefix(f"id: {frame.cursor}\n".encode())
+    assert frame.chunk == b"%x\r\n%b\r\n" % (len(frame.wire), frame.wire)
+    assert frame.named_chunk == b"%x\r\n%b\r\n" % (len(frame.named_wire), frame.named_wire)
+    assert frame.named_wire is frame.named_wire
+
+
+def test_frames_about_the_stream_have_both_forms() -> None:
+    [plain] = dispatched(frames.control("reset", {"reason": "trimmed"}, cursor="c-1"))
+    named = frames.control("goodbye", {"retry_ms": 5}, retry_ms=5, named=True)
+
+    event = json.loads(plain.data)
+    assert (plain.id, event["type"], event["payload"]) == (
+        "c-1",
+        "reset",
+        {"reason": "trimmed"},
+    )
+    assert named == b'retry: 5\nevent: sse-goodbye\ndata: {"retry_ms":5}\n\n'
+    assert dispatched(frames.control("heartbeat", {}, named=True)) == [
+        ("", "sse-heartbeat", "{}")
+    ]
+
+
+def test_a_name_of_an_earlier_version_stays_on_its_line() -> None:
+    stored = json.dumps(
+        {"type": "a\ndata: b\ud800", "payload": {}, "timestamp": 1.5}, separators=(",", ":")
+    )
+
+    assert dispatched(framed(stored).named_wire)[0].name == "a\ufffddata: b\ufffd"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "error", "open", "sse-connected", "sse-", None, 7, b"row"),
+        *("a\nb", "a\rb", "\0", "\x7f", "\x85", "\ud800"),
+    ],
+)
+def test_a_name_that_a_stream_cannot_carry_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidEvent):
+        encoding.encode(name, {})
+
+
+# --- by clients that nobody here wrote ----------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +237,7 @@ def stream_url(origin: str, customer: Customer) -> str:
 def check_round_trips(reader: Reader, publisher: Publisher, session: str) -> None:
     """Many batches of events through one stream."""
 
-    @given(st.lists(st.tuples(texts.filter(bool), payloads), min_size=1, max_size=25))
+    @given(st.lists(st.tuples(names, payloads), min_size=1, max_size=25))
     @example([("named", payload) for payload in NAMED])
     @settings(
         max_examples=50,

@@ -12,6 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
+import sse
 from sse import enqueue_sse_message, enqueue_sse_message_sync
 from sse.live import hub as hub_module
 from sse.log import store
@@ -71,7 +72,7 @@ def test_streams_read_their_state_again_and_lost_cursors_are_foreign() -> None:
             async with OpenedStream("a", after=lost) as again:
                 await again.wait_for('"type":"reset"')
                 assert notes(again) == []
-            kept = await on_a_thread(lambda: store.current_cursor("a"))
+            kept = await on_a_thread(lambda: sse.cursor("a"))
             assert kept.split("-")[0] != lost.split("-")[0]
 
     asyncio.run(scene())

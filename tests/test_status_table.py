@@ -761,7 +761,7 @@ def test_change_whose_outcome_cannot_be_read_is_not_made(
     def fail(*_: object) -> None:
         raise OperationalError("the database is gone")
 
-    monkeypatch.setattr("sse.log.store.current_cursor", fail)
+    monkeypatch.setattr("sse.cursor", fail)
     caller = colleague if verb == "takeover" else visitor
     answer = caller.post(f"/sessions/{visitor.session}/{verb}")
     assert answer.status_code == 503

@@ -13,13 +13,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+import sse
 from agent_workbench import accounts
 from agent_workbench import tokens as agent_tokens
 from agent_workbench.models import Agent, AgentToken
 from ai_chatbot import events
 from ai_chatbot.conversation import handoff, states
 from ai_chatbot.models import ChatSession
-from sse.log import store
 from sse.log.targets import CONTROL
 from sse.models import Target
 from tests.harness.services import Services
@@ -510,9 +510,7 @@ def test_state_shows_agents_what_the_customer_does_not_see(
     assert body["reason"] == "broken lamp"
     assert "email" in body
     assert "reason" not in customers
-    assert body["cursor"] == store.current_cursor(
-        visitor.session, f"{visitor.session}:internal"
-    )
+    assert body["cursor"] == sse.cursor(visitor.session, f"{visitor.session}:internal")
 
 
 NAMES = ["workbench:agents", "sse:control", "cs_", "名" * 150, "x" * 150, "\U0001f98a:agent:1"]

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+import sse
 from ai_chatbot import events, turns
 from ai_chatbot.conversation import availability, contact, waiting
 from ai_chatbot.exceptions import SessionNotFound
 from ai_chatbot.models import ChatSession, Message
-from sse.log import store
 
 MESSAGES_SHOWN = 50
 
@@ -21,7 +21,7 @@ def state(session_name: str, *targets: str) -> dict[str, Any]:
     `targets`: what else that stream reads. Raises SessionNotFound.
     """
     # Before everything else: what happens while we read is then sent again, not lost.
-    cursor = store.current_cursor(session_name, *targets)
+    cursor = sse.cursor(session_name, *targets)
     session = ChatSession.objects.filter(name=session_name).first()
     if session is None:
         # Deleted since its token was looked at.

@@ -1,91 +1,92 @@
-"""Events as bytes: checked once, encoded once, sent to any number of streams."""
+"""Events as bytes: made once from their text, sent to any number of streams.
+
+A stream is unnamed, its events the whole text as JSON, or named: `event:` and the data alone.
+"""
 
 from __future__ import annotations
 
 import json
-import time
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from sse.exceptions import EventTooLarge, InvalidEvent
+from sse.log import encoding
 
-PAYLOAD_MAX_BYTES = 64 * 1024
-
-
-def encode(event: Mapping[str, Any]) -> str:
-    """The event's JSON as it is stored and sent; a single line, storable in any database.
-
-    `event` has `type` (a non-empty string) and `payload` (an object; {} where it is missing).
-    The time of the call is added as `timestamp`.
-
-    Raises InvalidEvent for anything else, and EventTooLarge over 64 KiB of payload.
-    """
-    if not isinstance(event, Mapping):
-        raise InvalidEvent(f"An event is a mapping, not {type(event).__name__}.")
-    unknown = set(event) - {"type", "payload"}
-    if unknown:
-        raise InvalidEvent(f"An event has type and payload, not {sorted(map(str, unknown))}.")
-    kind = event.get("type")
-    if not isinstance(kind, str) or not kind:
-        raise InvalidEvent("An event's type is a non-empty string.")
-    payload = event.get("payload", {})
-    if not isinstance(payload, Mapping):
-        raise InvalidEvent(f"A payload is an object, not {type(payload).__name__}.")
-    body = _json(dict(payload), "payload")
-    size = len(body.encode())
-    if size > PAYLOAD_MAX_BYTES:
-        raise EventTooLarge(f"A payload of {size} bytes; {PAYLOAD_MAX_BYTES} is the limit.")
-    return f'{{"type":{_json(kind, "type")},"payload":{body},"timestamp":{time.time():.6f}}}'
-
-
-def _json(value: Any, what: str) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(f"JSON cannot carry this {what}: {error}") from error
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8, but JSON can escape it.
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class Frame:
     """An event ready for the wire.
 
     `seq` is 0 for an ephemeral event, which then may name in `since` the durable event it
-    depends on: a stream that has passed a later barrier drops it.
+    depends on: a stream that has passed a later barrier drops it. What only some streams need
+    is made when the first of them asks for it.
     """
 
-    __slots__ = ("_chunk", "barrier", "cursor", "seq", "since", "timestamp", "wire")
+    __slots__ = (
+        "_chunk",
+        "_named_chunk",
+        "_named_wire",
+        "barrier",
+        "cursor",
+        "seq",
+        "since",
+        "timestamp",
+        "wire",
+    )
 
     def __init__(self, epoch: str, seq: int, data: str, *, barrier: bool, since: int) -> None:
         self.seq = seq
         self.barrier = barrier
         self.since = since
-        # `encode` writes it last.
-        self.timestamp = float(data[data.rindex(":") + 1 : -1])
+        self.timestamp = encoding.timestamp_of(data)
         self.cursor = f"{epoch}-{seq}" if seq else ""
-        head = f"id: {self.cursor}\n" if seq else ""
-        self.wire = f"{head}data: {data}\n\n".encode()
-        self._chunk = b""
+        self.wire = f"{self._head}data: {data}\n\n".encode()
+        self._chunk = self._named_wire = self._named_chunk = b""
+
+    @property
+    def _head(self) -> str:
+        return f"id: {self.cursor}\n" if self.seq else ""
 
     @property
     def chunk(self) -> bytes:
-        """`wire` as a chunk of a chunked HTTP response, made once for all streams."""
+        """`wire` as a chunk of a chunked HTTP response."""
         if not self._chunk:
             self._chunk = chunked(self.wire)
         return self._chunk
 
     @property
-    def body(self) -> bytes:
-        """`wire` without the cursor, for streams that have another one."""
-        return self.wire[self.wire.index(b"\n") + 1 :] if self.seq else self.wire
+    def named_wire(self) -> bytes:
+        if not self._named_wire:
+            self._named_wire = (self._head + _named(*encoding.parts(self.text))).encode()
+        return self._named_wire
 
     @property
-    def data(self) -> Any:
-        return json.loads(self.body[6:-2])
+    def named_chunk(self) -> bytes:
+        if not self._named_chunk:
+            self._named_chunk = chunked(self.named_wire)
+        return self._named_chunk
+
+    @property
+    def body(self) -> bytes:
+        """`wire` without the cursor, for streams that have another one."""
+        return self.wire[len(self._head) :]
+
+    @property
+    def named_body(self) -> bytes:
+        return self.named_wire[len(self._head) :]
+
+    @property
+    def text(self) -> str:
+        """As it is stored."""
+        return self.body[len("data: ") : -2].decode()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """`{type, payload, timestamp}`."""
+        event: dict[str, Any] = json.loads(self.text)
+        event.pop("form", None)
+        return event
 
 
 def chunked(body: bytes) -> bytes:
@@ -93,11 +94,24 @@ def chunked(body: bytes) -> bytes:
 
 
 def control(
-    kind: str, payload: dict[str, Any], *, cursor: str = "", retry_ms: int = 0
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    cursor: str = "",
+    retry_ms: int = 0,
+    named: bool = False,
 ) -> bytes:
     """A frame about the stream itself: connected, heartbeat, reset, goodbye."""
-    data = encode({"type": kind, "payload": payload})
     head = f"retry: {retry_ms}\n" if retry_ms else ""
     if cursor:
         head += f"id: {cursor}\n"
-    return f"{head}data: {data}\n\n".encode()
+    text = encoding.encode_control(f"sse-{kind}" if named else kind, payload)
+    body = _named(*encoding.parts(text)) if named else f"data: {text}\n\n"
+    return (head + body).encode()
+
+
+def _named(name: str, data: str) -> str:
+    # Rows of earlier versions may have any name.
+    name = encoding.UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", name)
+    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(data))
+    return f"event: {name}\n{lines}\n"

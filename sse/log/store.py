@@ -16,9 +16,6 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from sse.log import cursors
-from sse.log.targets import storable
-
 # Makes the target's row or advances it, and locks it.
 _ADVANCE = """
     INSERT INTO sse_target (name, epoch, last_seq, barrier_seq) VALUES (%s, %s, 1, %s)
@@ -62,7 +59,7 @@ def append(target: str, data: str, *, barrier: bool = False) -> Position:
     """Write an event in the caller's transaction and return the target's new position.
 
     Takes the target's row lock until the transaction ends. Without one the event is committed
-    on return. `target` as sse.log.targets.storable gives it, `data` as sse.log.frames.encode.
+    on return. `target` as sse.log.targets.storable gives it, `data` as sse.log.encoding.encode.
     """
     advance = (target, new_epoch(), int(barrier))
     event = (data, barrier, _stamp(timezone.now()))
@@ -169,15 +166,6 @@ def _renew_some(cursor: CursorWrapper, target_ids: list[int]) -> None:
                 f"UPDATE sse_target SET epoch = {epoch} WHERE id = %s",  # noqa: S608
                 [target_id],
             )
-
-
-def current_cursor(*targets: str) -> str:
-    """The cursor of "now": a stream opened with it gets everything that is enqueued later.
-
-    Read it before the state that it is to go with, and nothing falls in between.
-    """
-    here = (position(storable(target)) for target in targets)
-    return cursors.join(cursors.one(at.epoch, at.seq) for at in here)
 
 
 def positions(target_ids: Sequence[int]) -> Iterator[Position]:

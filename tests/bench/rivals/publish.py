@@ -180,9 +180,9 @@ class Publisher:
         return {"sent": count * len(targets)}
 
     def cursors(self, targets: list[str]) -> list[str]:
-        from sse.log.store import current_cursor
+        from sse import cursor
 
-        return [current_cursor(target) for target in targets]
+        return [cursor(target) for target in targets]
 
     def sessions(self, count: int) -> list[tuple[str, str]]:
         from ai_chatbot import tokens

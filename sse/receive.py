@@ -1,18 +1,14 @@
-"""Enqueue and subscribe: what the other apps use."""
+"""Events for Python code."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypedDict, TypeVar, cast
 
-from asgiref.sync import sync_to_async
-from django.db import transaction
-
-from sse.live.hub import Hub, Outgoing, get_hub
+from sse.live.hub import Hub, get_hub
 from sse.live.topics import Subscription
-from sse.log import cursors, frames, store
 from sse.log.targets import storable
 
 T = TypeVar("T")
@@ -28,67 +24,6 @@ class ReceivedEvent(TypedDict):
     type: str
     payload: dict[str, Any]
     timestamp: float
-
-
-def enqueue_sse_message_sync(
-    target: str,
-    event: Mapping[str, Any],
-    *,
-    durable: bool = True,
-    barrier: bool = False,
-    since: str = "",
-) -> str:
-    """Send an event to every stream of `target`, as part of the current transaction.
-
-    `target` is any non-empty string of up to 200 characters, `event` is
-    `{"type": str, "payload": {…}}` with at most 64 KiB of payload. The event goes out after
-    commit, or not at all. A durable one is stored in the transaction, holding the target's row
-    lock until its end, and its cursor is returned; an ephemeral one (`durable=False`) may be
-    lost, and returns "".
-
-    `barrier` makes a durable event one that ephemeral events begun before it cannot overtake:
-    an ephemeral event names in `since` the cursor of the durable event it belongs to, and no
-    stream delivers it after a barrier that came later than that.
-
-    Raises InvalidTarget, InvalidEvent or EventTooLarge, and then has sent nothing.
-    """
-    name = storable(target)
-    data = frames.encode(event)
-    if durable:
-        at = store.append(name, data, barrier=barrier)
-        outgoing = Outgoing(name, at.epoch, at.seq, data, barrier, 0)
-        _publish_after_commit(outgoing)
-        return cursors.one(at.epoch, at.seq)
-    _publish_after_commit(_ephemeral(name, data, since))
-    return ""
-
-
-def _publish_after_commit(event: Outgoing) -> None:
-    """At once, where there is no transaction. What then fails is logged and not raised: the
-    change is made, and the event in the log."""
-    transaction.on_commit(lambda: get_hub().publish(event), robust=True)
-
-
-async def enqueue_sse_message(
-    target: str,
-    event: Mapping[str, Any],
-    *,
-    durable: bool = True,
-    barrier: bool = False,
-    since: str = "",
-) -> str:
-    """`enqueue_sse_message_sync` for async callers. An ephemeral event needs no thread."""
-    if durable:
-        return await sync_to_async(enqueue_sse_message_sync)(
-            target, event, durable=True, barrier=barrier
-        )
-    get_hub().publish(_ephemeral(storable(target), frames.encode(event), since))
-    return ""
-
-
-def _ephemeral(name: str, data: str, since: str) -> Outgoing:
-    epoch, seq = next(iter((cursors.parse(since) or {}).items()), ("", 0))
-    return Outgoing(name, epoch, 0, data, False, seq)
 
 
 async def subscribe_sse_events(
