@@ -13,7 +13,7 @@ from agent_workbench.exceptions import MayNotFollow, NotAnAgent, NotPermitted
 from agent_workbench.models import Agent, AssistRequest, Role, TransferRequest
 from ai_chatbot import events
 from ai_chatbot.models import ChatSession, Status
-from sse.revocation import revoke_streams
+from sse.revocation import close_streams
 
 
 def agent_of(user: Any) -> Agent:
@@ -110,7 +110,7 @@ def end_streams_of_others(session: ChatSession) -> None:
     In the transaction of the change, after everything in it that ends requests.
     """
     owner = Agent.objects.get(user=session.agent)
-    revoke_streams(follow_subject(session.name), unless=tokens.stream_subject(owner))
+    close_streams(follow_subject(session.name), unless=tokens.stream_subject(owner))
     asked = Q()
     for requests in (AssistRequest.objects, TransferRequest.objects):
         asked |= Q(pk__in=requests.filter(session=session).values("to_agent"))
@@ -125,4 +125,4 @@ def end_streams_of_guest(session: ChatSession, agent: Agent) -> None:
     In the transaction of the change, after it. When a request begins nothing is to be done.
     """
     if not may_follow(agent, session):
-        revoke_streams(guest_subject(session.name, agent))
+        close_streams(guest_subject(session.name, agent))

@@ -17,7 +17,7 @@ from django.utils import timezone
 from agent_workbench.models import Agent, AgentToken, TokenKind
 from ai_chatbot import tokens
 from ai_chatbot.exceptions import InvalidToken
-from sse.revocation import revoke_streams
+from sse.revocation import close_streams
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def end_all(agent: Agent) -> None:
 
 def end_streams(agent: Agent) -> None:
     """End the agent's open streams; whoever still has the right to opens them again."""
-    revoke_streams(stream_subject(agent))
+    close_streams(stream_subject(agent))
 
 
 def _pair(agent: Agent, secret: str, family_ends_at: datetime) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sse.log.current import acursor, cursor
+    from sse.readers import apresence, presence
     from sse.receive import subscribe_sse_events
+    from sse.revocation import close_streams
     from sse.send import (
         asend_event,
         enqueue_sse_message,
@@ -19,20 +21,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acursor",
+    "apresence",
     "asend_event",
+    "close_streams",
     "cursor",
     "enqueue_sse_message",
     "enqueue_sse_message_sync",
+    "presence",
     "send_event",
     "subscribe_sse_events",
 ]
 
 _HOMES = {
     "acursor": "sse.log.current",
+    "apresence": "sse.readers",
     "asend_event": "sse.send",
+    "close_streams": "sse.revocation",
     "cursor": "sse.log.current",
     "enqueue_sse_message": "sse.send",
     "enqueue_sse_message_sync": "sse.send",
+    "presence": "sse.readers",
     "send_event": "sse.send",
     "subscribe_sse_events": "sse.receive",
 }

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from sse.models import Event, Lease, OpenStream, Process, Target
 from sse.process import registry
-from sse.revocation import revoke_streams
+from sse.revocation import close_streams
 from sse.streams.endpoint import stream_subject
 
 
@@ -73,7 +73,7 @@ class OpenStreamAdmin(ReadOnlyAdmin):
     def kick(self, request: HttpRequest, streams: QuerySet[OpenStream]) -> None:
         names = list(streams.values_list("name", flat=True))
         for name in names:
-            revoke_streams(stream_subject(name))
+            close_streams(stream_subject(name))
         self.message_user(request, _("%d streams are being ended.") % len(names))
 
 

@@ -80,6 +80,8 @@ class OpenStream(models.Model):
     name = models.CharField(_("name"), max_length=32, unique=True)
     # As sse.log.targets.storable writes it; the first of the stream's targets.
     target = models.CharField(_("target"), max_length=1200)
+    # Whose it is: the key of a user, as text.
+    user_id = models.TextField(_("user"), blank=True, default="", db_default="")
     subject = models.CharField(
         _("presence of"), max_length=200, blank=True, db_index=True, editable=False
     )
@@ -89,9 +91,37 @@ class OpenStream(models.Model):
     class Meta:
         verbose_name = _("open stream")
         verbose_name_plural = _("open streams")
+        indexes = [
+            # Streams that are nobody's cost nothing by it.
+            models.Index(
+                fields=["target"], condition=~models.Q(user_id=""), name="sse_whose_by_target"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class FurtherChannel(models.Model):
+    """A target of an open stream beside its first; of streams whose reader is known."""
+
+    pk = models.CompositePrimaryKey("channel", "stream")
+    # The database itself deletes it with the stream: the version before does not know of it.
+    stream = models.ForeignKey(
+        OpenStream,
+        on_delete=models.DO_NOTHING,
+        to_field="name",
+        db_column="stream",
+        related_name="further",
+    )
+    channel = models.CharField(_("target"), max_length=1200)
+
+    class Meta:
+        verbose_name = _("further target")
+        verbose_name_plural = _("further targets")
+
+    def __str__(self) -> str:
+        return self.channel
 
 
 class Lease(models.Model):

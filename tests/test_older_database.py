@@ -18,7 +18,7 @@ from sse.live import hub as hub_module
 from sse.log import store
 from sse.log.targets import CONTROL
 from sse.models import Event, Target
-from sse.revocation import revoke_streams
+from sse.revocation import close_streams
 from tests.hubs import OpenedStream, on_a_thread, serving_hub, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -105,7 +105,7 @@ def test_whoever_is_connected_proves_itself_again_when_revocations_were_lost() -
         async with serving_hub() as served, OpenedStream("a"):
             await until(lambda: served._control.opened)
             for _ in range(2):
-                await on_a_thread(lambda: revoke_streams("nobody"))
+                await on_a_thread(lambda: close_streams("nobody"))
             await until(lambda: served.topics[CONTROL].seq == 2)
             await on_a_thread(lambda: set_back(CONTROL, 1))
             await until(lambda: not served.streams)

@@ -843,7 +843,7 @@ class Hub:
         self.streams_from[network(stream.address)] += 1
         self.counts.opened += 1
         self._arrived.add(stream)
-        if stream.presence:
+        if stream.presence or stream.user_id:
             self._beats.hurry()
 
     def depart(self, stream: Stream) -> None:
@@ -861,7 +861,7 @@ class Hub:
             self._arrived.discard(stream)
         else:
             self._departed.append(stream.name)
-        if stream.presence:
+        if stream.presence or stream.user_id:
             self._beats.hurry()
 
     async def _beat(self) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-    from sse.models import OpenStream
+    from sse.models import OpenStream, Process
 
 logger = logging.getLogger("sse.process.registry")
 
@@ -28,13 +28,21 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A stream as the others see it. `target` as sse.log.targets.storable gives it."""
+    """A stream as the others see it. `target`, its first, and `channels`, all of them, as
+    sse.log.targets.storable gives them; `user_id` is the key of its reader as text."""
 
     name: str
     target: str
     subject: str
     address: str
     opened_at: datetime
+    user_id: str = ""
+    channels: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> set[str]:
+        """What is stored of its channels beside the first: nothing if nobody asks for it."""
+        return set(self.channels) - {self.target} if self.user_id or self.subject else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +81,45 @@ def beat(
         for start in range(0, len(closed), _ROWS_AT_ONCE):
             gone = closed[start : start + _ROWS_AT_ONCE]
             OpenStream.objects.filter(name__in=gone).delete()
-        _add(
-            [
-                OpenStream(
-                    process=process,
-                    name=stream.name,
-                    target=stream.target,
-                    subject=stream.subject,
-                    address=stream.address,
-                    opened_at=stream.opened_at,
-                )
-                for stream in opened
-            ]
-        )
+        for start in range(0, len(opened), _ROWS_AT_ONCE):
+            _add(process, opened[start : start + _ROWS_AT_ONCE])
     return bool(unknown)
 
 
-def _add(streams: list[OpenStream]) -> None:
+def _add(process: Process, streams: Sequence[Opened]) -> None:
     """Store the streams. One that the database refuses is left out, and the others are not."""
-    if not streams:
-        return
+    OpenStream = apps.get_model("sse", "OpenStream")
+    FurtherChannel = apps.get_model("sse", "FurtherChannel")
+    rows = [
+        OpenStream(
+            process=process,
+            name=stream.name,
+            target=stream.target,
+            user_id=stream.user_id,
+            subject=stream.subject,
+            address=stream.address,
+            opened_at=stream.opened_at,
+        )
+        for stream in streams
+    ]
+    further = [
+        FurtherChannel(stream_id=stream.name, channel=channel)
+        for stream in streams
+        for channel in stream.further
+    ]
     try:
         with transaction.atomic():
-            streams[0].__class__.objects.bulk_create(
-                streams, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True
+            OpenStream.objects.bulk_create(rows, ignore_conflicts=True)
+            FurtherChannel.objects.bulk_create(
+                further, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True
             )
     except (DataError, IntegrityError, ValueError) as error:
         if len(streams) == 1:
             logger.warning("stream %s is not listed: %s", streams[0].name, type(error).__name__)
             return
         half = len(streams) // 2
-        _add(streams[:half])
-        _add(streams[half:])
+        _add(process, streams[:half])
+        _add(process, streams[half:])
 
 
 def leave(name: str) -> None:
@@ -150,3 +165,15 @@ def present_subjects(prefix: str) -> set[str]:
     """The subjects beginning with `prefix` that have such a stream."""
     found = present_streams().filter(subject__startswith=prefix)
     return set(found.values_list("subject", flat=True))
+
+
+def present_users(channel: str) -> dict[str, datetime]:
+    """Whose streams of the channel are such a sign: their keys as text, and since when the
+    first of each has been open. `channel` as sse.log.targets.storable gives it."""
+    whose = present_streams().exclude(user_id="").values_list("user_id", "opened_at")
+    # Two indexes; an "or" would use neither.
+    rows = whose.filter(target=channel).union(whose.filter(further__channel=channel), all=True)
+    since: dict[str, datetime] = {}
+    for user_id, opened_at in rows:
+        since[user_id] = min(opened_at, since.get(user_id, opened_at))
+    return since

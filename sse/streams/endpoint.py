@@ -105,14 +105,16 @@ class StreamRequest:
 class Grant:
     """What an authorised stream may read.
 
-    `connected` goes into the first frame. `subjects` are what `revoke_streams` can name to end
-    it. A stream with a `presence` counts as a sign that this subject is there.
+    `connected` goes into the first frame. `subjects` are what `close_streams` can name to end
+    it. A stream with a `presence` counts as a sign that this subject is there, one with a
+    `user_id`, a key as text, that this user is.
     """
 
     targets: tuple[str, ...]
     connected: Mapping[str, Any]
     subjects: frozenset[str] = field(default_factory=frozenset)
     presence: str = ""
+    user_id: str = ""
 
 
 # Called on a database thread. Raises StreamRefused.
@@ -192,6 +194,7 @@ class Stream:
         "presence",
         "subjects",
         "targets",
+        "user_id",
     )
 
     def __init__(
@@ -203,6 +206,7 @@ class Stream:
         self.connected = grant.connected
         self.subjects = grant.subjects | {stream_subject(self.name)}
         self.presence = grant.presence
+        self.user_id = grant.user_id
         self.address = address
         self.opened_at = timezone.now()
         self._send = send
@@ -222,8 +226,15 @@ class Stream:
 
     @property
     def opened(self) -> Opened:
+        channels = tuple(map(storable, self.targets))
         return Opened(
-            self.name, storable(self.targets[0]), self.presence, self.address, self.opened_at
+            self.name,
+            channels[0],
+            self.presence,
+            self.address,
+            self.opened_at,
+            self.user_id,
+            channels,
         )
 
     async def run(
