@@ -10,8 +10,9 @@ from tests.harness.environment import ROOT
 from tests.published.documents import blocks
 from tests.published.wheel import Wheel
 
-# What is used without being told: a second server with its parser, and ninja for its recipe.
-_ALSO = ("uvicorn", "httptools", "django-ninja", "djangorestframework", "celery", "gunicorn")
+# What is used without being told: a second server with its parsers, and what recipes are for.
+_SERVERS = ("uvicorn", "httptools", "websockets", "gunicorn")
+_ALSO = (*_SERVERS, "django-ninja", "djangorestframework", "celery")
 _PINS = ("requirements.txt", "requirements-dev.txt", "tests/published/recipes.txt")
 _NAME = "django-durable-sse"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection
@@ -22,6 +23,7 @@ LANGUAGES_OF_FILES = ("python", "html")
 PASSWORD = "let-me-in"
 # Ends neither by itself nor for this test.
 _SERVER = "python manage.py runserver\n"
+_RUNSERVER = "python manage.py runserver --noreload 127.0.0.1:8000"
 _NPM = Path(__file__).with_name("package.json")
 
 
@@ -119,12 +121,15 @@ class ProjectServer:
     """One server process of a project, by the documents' command, on a port of its own."""
 
     def __init__(self, project: Project, name: str, *, port: int | None = None) -> None:
-        """`name`: as in the documents' `served="daphne"`."""
+        """`name`: as in the documents' `served="daphne"`, or runserver."""
         self.port = port or free_port()
         self.project = project
-        (command,) = (b.text for b in blocks() if b.attributes.get("served") == name)
-        program, *arguments = command.replace("8000", str(self.port)).split()
-        arguments = [each.replace(":8001", f":{self.port}") for each in arguments]
+        commands = {
+            b.attributes["served"]: b.text for b in blocks() if "served" in b.attributes
+        }
+        command = (commands | {"runserver": _RUNSERVER})[name]
+        command = re.sub(r"\b800[01]\b", str(self.port), command)
+        program, *arguments = command.split()
         self._process = ManagedProcess(
             [str(project.programs / program), *arguments],
             log=project.directory / f"{name}.log",
