@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, path
+from collections.abc import Callable
+from functools import wraps
+
+from django.http import HttpRequest
 
 from ai_chatbot import tokens
 from ai_chatbot.conversation import presence
 from ai_chatbot.exceptions import ConversationError
-from sse.exceptions import StreamRefused
-from sse.streams.endpoint import EventStream, Grant, StreamRequest
+from sse import Grant, Refused
+from sse.streams.requests import bearer
 
 
-def customer(request: StreamRequest) -> Grant:
+def refused_as_elsewhere(authorize: Callable[..., Grant]) -> Callable[..., Grant]:
+    """The function, its errors answered as the APIs answer them."""
+
+    @wraps(authorize)
+    def refusing(request: HttpRequest, **kwargs: str) -> Grant:
+        try:
+            return authorize(request, **kwargs)
+        except ConversationError as error:
+            raise Refused(error.status, error.code, str(error), error.details) from error
+
+    return refusing
+
+
+@refused_as_elsewhere
+def of_customer(request: HttpRequest, session_name: str) -> Grant:
     """The session that the token opens, and no other."""
-    name = request.path["session_name"]
-    try:
-        session = tokens.session_for(request.bearer, name)
-    except ConversationError as error:
-        raise StreamRefused(
-            error.status, error.code, str(error), details=error.details
-        ) from error
+    session = tokens.session_for(bearer(request), session_name)
     return Grant(
-        targets=(session.name,),
+        session.name,
         connected={"session_name": session.name},
-        subjects=frozenset({f"session:{session.name}"}),
+        subjects=[f"session:{session.name}"],
         presence=presence.subject(session),
     )
-
-
-def urlpatterns(prefix: str) -> list[URLPattern]:
-    return [path(f"{prefix}/sessions/<slug:session_name>/events", EventStream(customer))]  # type: ignore[arg-type] # an ASGI application, for Channels' URLRouter

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 from ninja import NinjaAPI, Router
 from ninja.openapi.docs import Swagger
 
 from agent_workbench.api import router as workbench_router
+from agent_workbench.urls import events as workbench_events
 from ai_chatbot.api import router as chatbot_router
+from ai_chatbot.urls import events as chatbot_events
 from config import errors, health
 
 
@@ -29,10 +31,13 @@ def served() -> dict[str, NinjaAPI]:
 
 
 def urlpatterns() -> list[URLPattern | URLResolver]:
+    events = {"api": chatbot_events, "workbench-api": workbench_events}
+    if not settings.SERVES_CHATBOT:
+        events["api"] = workbench_events
     patterns: list[URLPattern | URLResolver] = []
     for prefix, api in served().items():
         patterns += [
-            *health.urlpatterns(prefix),
+            path(f"{prefix}/", include([*health.urlpatterns, *events[prefix]])),
             path(f"{prefix}/", api.urls),
         ]
     return patterns

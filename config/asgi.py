@@ -1,58 +1,38 @@
-"""What the server runs: event streams straight to their consumers, the rest to Django."""
+"""What the server runs."""
 
+import logging
 import os
-from typing import Any
+import threading
+import time
+
+import django
+
+from sse.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup(set_prefix=False)
 
-from channels.routing import ProtocolTypeRouter, URLRouter
-from django.conf import settings
-from django.core.asgi import get_asgi_application
+from config import postgresql, startup  # noqa: E402 - Django must be set up first
 
-from config import postgresql
+# From the order to stop to the end of the process, if it does not end by itself.
+EXIT_SECONDS = 10.0
+
+
+def leave_for_certain() -> None:
+    """A synchronous middleware whose request was under way when the loop stopped waits for it
+    for ever, and the interpreter waits for its thread."""
+
+    def leave() -> None:
+        time.sleep(EXIT_SECONDS)
+        logging.getLogger(__name__).warning("threads of unfinished requests are left behind")
+        os._exit(0)
+
+    threading.Thread(target=leave, name="exit", daemon=True).start()
+
 
 postgresql.bound_waits()
-django_application = get_asgi_application()
-
-from django.urls import re_path  # noqa: E402 - Django must be set up first
-
-from agent_workbench import watch  # noqa: E402
-from agent_workbench.streams import urlpatterns as workbench_streams  # noqa: E402
-from ai_chatbot import outbox, replies  # noqa: E402
-from ai_chatbot.conversation import waiting  # noqa: E402
-from ai_chatbot.streams import urlpatterns as chatbot_streams  # noqa: E402
-from config import api, health, startup  # noqa: E402
-from sse.process.supervisor import Work  # noqa: E402
-from sse.serving.server import Finishing, Server  # noqa: E402
-
-# Health answers whatever hangs, and whichever host name it is asked by.
-streams = health.before_django(api.prefixes())
-# Both services change the line of those who wait, and neither needs the other to look after it;
-# both write mail.
-work: list[Work] = [waiting.keep_announcing, watch.keep_watch, outbox.keep_sending]
-if settings.SERVES_CHATBOT:
-    streams += chatbot_streams("api")
-    work += [replies.keep_answering, replies.keep_sweeping]
-if settings.SERVES_WORKBENCH:
-    streams += workbench_streams("workbench-api")
-if not settings.SERVES_CHATBOT:
-    streams += workbench_streams("api")
-
-# What is no stream is Django's. (An ASGI application stands where Django expects a view.)
-streams.append(re_path(r"", Finishing(django_application)))  # type: ignore[arg-type]
-
 startup.warn_of_unread()
 startup.warn_of_mail()
-
-
-async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
-    """There are none here: the handshake is answered 403."""
-    await receive()
-    await send({"type": "websocket.close"})
-
-
-application = Server(
-    ProtocolTypeRouter({"http": URLRouter(streams), "websocket": refuse_websocket}),
-    work=work,
-    about=startup.about(),
+application = get_asgi_application(
+    work=startup.work(), at_stop=[leave_for_certain], about=startup.about()
 )

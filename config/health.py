@@ -6,20 +6,18 @@ the database: so they answer whatever hangs, and whichever host name they are as
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from django.db import Error, connection
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
-from django.views.decorators.cache import never_cache
+from django.http import HttpResponse, JsonResponse
+from django.urls import path
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ai_chatbot import outbox, replies
-from config.errors import CODES
 from sse.live.hub import Hub, get_hub
 from sse.process import outages
+from sse.streams.routes import Probe
 
 # The process writes to the database every five seconds; after so many without success it holds
 # the database to be down.
@@ -103,73 +101,28 @@ def _asked() -> str:
     return "ok"
 
 
-# --- over ASGI, and as Django's views --------------------------------------------------------
+# --- addresses -------------------------------------------------------------------------------
 
 
-class Probe:
-    """An address that is answered at once, as an ASGI application and as a view."""
-
+class Health(Probe):
     def __init__(self, look: Callable[[Hub], Answer]) -> None:
-        self.look = look
+        self._look = look
 
-    def answer(self) -> tuple[int, str, bytes]:
-        status, body = self.look(get_hub())
-        return status, "application/json", json.dumps(body).encode()
-
-    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
-        allow: list[tuple[bytes, bytes]] = []
-        if scope["method"] in ("GET", "HEAD"):
-            status, kind, body = self.answer()
-        else:
-            status, kind, body = _wrong_method()
-            allow.append((b"allow", b"GET, HEAD"))
-        headers = [
-            (b"content-type", kind.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", b"no-store"),
-            *allow,
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        shown = b"" if scope["method"] == "HEAD" else body
-        await send({"type": "http.response.body", "body": shown, "more_body": False})
-
-    def view(self, request: HttpRequest) -> HttpResponse:
-        if request.method in ("GET", "HEAD"):
-            status, kind, body = self.answer()
-            return HttpResponse(body, status=status, content_type=kind)
-        status, kind, body = _wrong_method()
-        return HttpResponse(
-            body, status=status, content_type=kind, headers={"Allow": "GET, HEAD"}
-        )
+    def look(self) -> HttpResponse:
+        status, body = self._look(get_hub())
+        return JsonResponse(body, status=status)
 
 
 class Metrics(Probe):
     """This process's numbers for Prometheus. Counts only; still, not for the public."""
 
-    def __init__(self) -> None:
-        super().__init__(livez)
-
-    def answer(self) -> tuple[int, str, bytes]:
+    def look(self) -> HttpResponse:
         numbers = generate_latest(get_hub().registry) + generate_latest(replies.METRICS)
-        return 200, CONTENT_TYPE_LATEST, numbers
+        return HttpResponse(numbers, content_type=CONTENT_TYPE_LATEST)
 
 
-def _wrong_method() -> tuple[int, str, bytes]:
-    code, message = CODES[405]
-    error = {"error": {"code": code, "message": message, "details": {}}}
-    return 405, "application/json", json.dumps(error).encode()
-
-
-PROBES = {"health": Probe(health), "livez": Probe(livez), "readyz": Probe(readyz)}
-METRICS = Metrics()
-
-
-def before_django(prefixes: Iterable[str]) -> list[URLPattern]:
-    """For the ASGI router: no host is checked and nothing is redirected."""
-    at = {f"{prefix}/{name}": probe for prefix in prefixes for name, probe in PROBES.items()}
-    return [path(route, probe) for route, probe in {**at, "metrics": METRICS}.items()]  # type: ignore[arg-type]
-
-
-def urlpatterns(prefix: str) -> list[URLPattern]:
-    """The same for Django's test client."""
-    return [path(f"{prefix}/{name}", never_cache(probe.view)) for name, probe in PROBES.items()]
+urlpatterns = [
+    path("health", Health(health)),
+    path("livez", Health(livez)),
+    path("readyz", Health(readyz)),
+]

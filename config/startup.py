@@ -1,4 +1,4 @@
-"""What a process says of itself in its log when it starts."""
+"""What a serving process is to do and says of itself when it starts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection
 
+from agent_workbench import watch
+from ai_chatbot import outbox, replies
+from ai_chatbot.conversation import waiting
 from config import checks
 from config.env_file import unread_lines, unread_names
+from sse.process.supervisor import Work
 
 logger = logging.getLogger(__name__)
+
+
+def work() -> list[Work]:
+    """What it keeps running. Both services change the line of those who wait, and neither needs
+    the other to look after it; both write mail."""
+    found: list[Work] = [waiting.keep_announcing, watch.keep_watch, outbox.keep_sending]
+    if settings.SERVES_CHATBOT:
+        found += [replies.keep_answering, replies.keep_sweeping]
+    return found
 
 
 def about() -> str:

@@ -11,7 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("favicon.ico", RedirectView.as_view(url=static("ai_chatbot/icon.svg"))),
-    path("metrics", health.METRICS.view, name="metrics"),
+    path("metrics", health.Metrics(), name="metrics"),
     *api.urlpatterns(),
 ]
 if settings.SERVES_CHATBOT:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sse.exceptions import Refused
     from sse.log.current import acursor, cursor
     from sse.readers import apresence, presence
     from sse.receive import subscribe_sse_events
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
         enqueue_sse_message_sync,
         send_event,
     )
+    from sse.streams.endpoint import stream
+    from sse.streams.grants import Grant
 
 __all__ = [
+    "Grant",
+    "Refused",
     "acursor",
     "apresence",
     "asend_event",
@@ -29,10 +34,13 @@ __all__ = [
     "enqueue_sse_message_sync",
     "presence",
     "send_event",
+    "stream",
     "subscribe_sse_events",
 ]
 
 _HOMES = {
+    "Grant": "sse.streams.grants",
+    "Refused": "sse.exceptions",
     "acursor": "sse.log.current",
     "apresence": "sse.readers",
     "asend_event": "sse.send",
@@ -42,6 +50,7 @@ _HOMES = {
     "enqueue_sse_message_sync": "sse.send",
     "presence": "sse.readers",
     "send_event": "sse.send",
+    "stream": "sse.streams.endpoint",
     "subscribe_sse_events": "sse.receive",
 }
 

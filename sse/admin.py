@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from sse.models import Event, Lease, OpenStream, Process, Target
 from sse.process import registry
 from sse.revocation import close_streams
-from sse.streams.endpoint import stream_subject
+from sse.streams.stream import stream_subject
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

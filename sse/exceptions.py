@@ -3,11 +3,12 @@ SseError
 ├── InvalidEvent        not an event: no type, a payload that is no object or no JSON
 │   └── EventTooLarge   a payload over 64 KiB
 ├── InvalidTarget       not a target: empty, too long, not a string
-└── StreamRefused       a stream that must not open, with the HTTP answer to give
+└── Refused             a stream that must not open, with the HTTP answer to give
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -27,17 +28,16 @@ class InvalidTarget(SseError, ValueError):
     pass
 
 
-class StreamRefused(SseError):
-    """Raised by a stream's authorisation; answered as the JSON error of the contract."""
+class Refused(SseError):
+    """Raised by a stream's authorisation; answered as the contract's JSON error."""
 
     def __init__(
         self,
         status: int,
         code: str,
         message: str,
-        *,
-        details: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status

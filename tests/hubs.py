@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 from django.db import connection
+from django.http import HttpRequest
+from django.urls import ResolverMatch
 
 from sse.live.hub import Hub, get_hub, serve_on
 from sse.process.supervisor import Work
-from sse.streams.endpoint import EventStream, Grant, StreamRequest
+from sse.streams.endpoint import stream
+from sse.streams.grants import Grant
 from tests.harness.waiting import wait_until
 
 T = TypeVar("T")
@@ -78,6 +81,12 @@ async def until_stored(work: Callable[[], T], wanted: T, *, seconds: float = 10)
         raise AssertionError(f"{found} is not {wanted!r}") from None
 
 
+async def serve(authorize: Callable[..., Any], scope: Any, receive: Any, send: Any) -> None:
+    """One request for a stream of the unnamed form, as the ASGI entry gives it to its view."""
+    view = stream(authorize, named=False)
+    await view.serve(scope, receive, send, ResolverMatch(view, (), {}))
+
+
 class OpenedStream:
     """A stream as the server would run it. `text` is what was written so far."""
 
@@ -92,6 +101,7 @@ class OpenedStream:
         self._scope = {
             "type": "http",
             "method": "GET",
+            "path": "/",
             "headers": headers,
             "query_string": b"",
             "client": (address, 1),
@@ -105,8 +115,8 @@ class OpenedStream:
         self.text += message.get("body", b"").decode()
         self._news.set()
 
-    def _grant(self, _request: StreamRequest) -> Grant:
-        return Grant((self.target,), {})
+    def _grant(self, _request: HttpRequest) -> Grant:
+        return Grant(self.target)
 
     async def wait_for(self, text: str, *, seconds: float = 15) -> None:
         async with asyncio.timeout(seconds):
@@ -120,8 +130,9 @@ class OpenedStream:
             await asyncio.wait([self._running])
 
     async def __aenter__(self) -> Self:
-        application = EventStream(self._grant)
-        self._running = asyncio.create_task(application(self._scope, self._receive, self._send))
+        self._running = asyncio.create_task(
+            serve(self._grant, self._scope, self._receive, self._send)
+        )
         await self.wait_for('"connected"')
         return self
 

@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.http import HttpResponse
-from django.test import Client
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 from django.test.client import ClientHandler
 
 from agent_workbench import presence, tokens
@@ -93,6 +94,14 @@ class Colleague(Api):
         super().__init__("/workbench-api", tokens.issue(agent)["token"])
         self.agent = agent
         self.person = {"id": agent.user_id, "name": agent.display_name}
+
+
+def asking(token: str = "", **query: str) -> HttpRequest:
+    """What a stream's function is given by somebody who is not logged in."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    request = RequestFactory().get("/", query, headers=headers)
+    request.user = AnonymousUser()
+    return request
 
 
 def make_agent(

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 from django.db.utils import InterfaceError
+from django.http import HttpRequest
 from pytest_django import Settings
 
-from sse.exceptions import StreamRefused
+from sse.exceptions import Refused
 from sse.live.hub import STREAMS_AT_ONCE, get_hub
 from sse.models import Target
 from sse.process import database
 from sse.process.database import NoDatabaseThread, Pools
-from sse.streams.endpoint import EventStream, Grant, StreamRequest
-from tests.hubs import OpenedStream, serving_hub
+from sse.streams.grants import Grant
+from tests.hubs import OpenedStream, serve, serving_hub
 
 
 class Gate:
@@ -189,9 +190,9 @@ def test_connection_is_kept_between_pieces_of_work() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_streams_do_not_wait_without_end_to_be_let_in(gate: Gate, settings: Settings) -> None:
-    def never(_request: StreamRequest) -> Grant:
+    def never(_request: HttpRequest) -> Grant:
         gate.pass_through()
-        raise StreamRefused(403, "FORBIDDEN", "Not for you.")
+        raise Refused(403, "FORBIDDEN", "Not for you.")
 
     async def attempt() -> int:
         """The status of the answer."""
@@ -200,9 +201,9 @@ def test_streams_do_not_wait_without_end_to_be_let_in(gate: Gate, settings: Sett
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "headers": [(b"host", b"localhost")]}
-        receive = asyncio.Event().wait
-        await EventStream(never)({**scope, "query_string": b""}, receive, send)
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b""}
+        scope["headers"] = [(b"host", b"localhost")]
+        await serve(never, scope, asyncio.Event().wait, send)
         return int(sent[0]["status"])
 
     async def run() -> None:
@@ -224,7 +225,7 @@ def test_stream_whose_process_stops_while_its_right_is_looked_up_is_sent_elsewhe
     """The streams that were open have been told by then."""
 
     class Late(OpenedStream):
-        def _grant(self, request: StreamRequest) -> Grant:
+        def _grant(self, request: HttpRequest) -> Grant:
             loop = get_hub().loop
             asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
             return super()._grant(request)
@@ -236,7 +237,7 @@ def test_stream_whose_process_stops_while_its_right_is_looked_up_is_sent_elsewhe
         async with serving_hub():
             late = Late("a")
             async with asyncio.timeout(15):
-                await EventStream(late._grant)(late._scope, late._receive, late._send)
+                await serve(late._grant, late._scope, late._receive, late._send)
             assert "GOING_AWAY" in late.text
 
     asyncio.run(scene())

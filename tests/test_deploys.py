@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from sse.streams.endpoint import GOODBYE_RETRY_MS
+from sse.streams.stream import GOODBYE_RETRY_MS
 from tests.chaos.traffic import Conversation, Traffic
 from tests.harness import expect
 from tests.harness.client import Agent, Clients, Customer

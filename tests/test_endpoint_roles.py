@@ -16,14 +16,15 @@ from pytest_django import Settings
 
 from agent_workbench import assignment, assists, notes, streams, transfers
 from agent_workbench.models import Agent, Notice
+from agent_workbench.urls import events as workbench_events
 from ai_chatbot import links
 from ai_chatbot import streams as customer_streams
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession, Message, Reason
+from ai_chatbot.urls import events as customer_events
 from config import api as config_api
-from sse.exceptions import StreamRefused
-from sse.streams.endpoint import StreamRequest
-from tests.in_process import Api, Colleague, Json, Visitor, make_agent
+from sse.exceptions import Refused
+from tests.in_process import Api, Colleague, Json, Visitor, asking, make_agent
 
 # Who may what does not depend on the database.
 pytestmark = [pytest.mark.django_db, pytest.mark.database_independent]
@@ -279,8 +280,8 @@ TABLE: dict[str, Row | str] = {
 }
 
 STREAMS = {
-    "STREAM /api/sessions/{session_name}/events": customer_streams.customer,
-    "STREAM /workbench-api/agent/events": streams.own,
+    "STREAM /api/sessions/{session_name}/events": customer_streams.of_customer,
+    "STREAM /workbench-api/agent/events": streams.of_agent,
     "STREAM /workbench-api/sessions/{session_name}/events": streams.of_session,
 }
 
@@ -290,9 +291,10 @@ def served() -> Iterator[str]:
     for prefix in ("/api", "/workbench-api"):
         for path, operations in Api(prefix).get("/openapi.json").json()["paths"].items():
             yield from (f"{m.upper()} {path}" for m in operations if m in METHODS)
-    for patterns, prefix in ((customer_streams, "api"), (streams, "workbench-api")):
-        for pattern in patterns.urlpatterns(prefix):
-            yield "STREAM /" + re.sub(r"<slug:(.*?)>", r"{\1}", str(pattern.pattern))
+    for patterns, prefix in ((customer_events, "api"), (workbench_events, "workbench-api")):
+        for pattern in patterns:
+            route = re.sub(r"<slug:(.*?)>", r"{\1}", str(pattern.pattern))
+            yield f"STREAM /{prefix}/{route}"
 
 
 def test_every_endpoint_has_its_line() -> None:
@@ -320,10 +322,10 @@ def call(line: str, row: Row, world: World, token: str) -> tuple[int, Any]:
     method, _, path = endpoint.partition(" ")
     named = {"session_name": world.name, **row.at(world)}
     if method == "STREAM":
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        in_path = {name: named[name] for name in re.findall(r"{(.*?)}", path)}
         try:
-            STREAMS[endpoint](StreamRequest(named, {}, headers, {}, "127.0.0.1"))
-        except StreamRefused as refusal:
+            STREAMS[endpoint](asking(token), **in_path)
+        except Refused as refusal:
             return refusal.status, refusal.code
         return 200, None
     body = row.body(world) if callable(row.body) else row.body

@@ -11,11 +11,10 @@ from agent_workbench import access, assignment, presence, streams, tokens
 from agent_workbench.models import AssistRequest, TransferRequest
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
-from sse.exceptions import StreamRefused
+from sse.exceptions import Refused
 from sse.live.hub import Revocation
 from sse.log.targets import CONTROL
-from sse.streams.endpoint import StreamRequest
-from tests.in_process import Colleague, Visitor, error_of, events_of, make_agent
+from tests.in_process import Colleague, Visitor, asking, error_of, events_of, make_agent
 
 pytestmark = pytest.mark.django_db
 
@@ -55,16 +54,14 @@ def end(request: AssistRequest | TransferRequest) -> None:
 
 
 def stream_of(colleague: Colleague, session: ChatSession) -> Set[str]:
-    """What the stream that the agent opens now can be ended by. Raises StreamRefused.
+    """What the stream that the agent opens now can be ended by. Raises Refused.
 
     The agent's own stream, which watches the session, has the same.
     """
-    headers = {"authorization": f"Bearer {colleague.token}"}
-    path, query = {"session_name": session.name}, {"watch": [session.name]}
-    grant = streams.of_session(StreamRequest(path, {}, headers, {}, ""))
-    own = streams.own(StreamRequest({}, query, headers, {}, ""))
+    grant = streams.of_session(asking(colleague.token), session_name=session.name)
+    own = streams.of_agent(asking(colleague.token, watch=session.name))
     assert own.subjects == grant.subjects
-    assert set(grant.targets) < set(own.targets)
+    assert set(grant.channels) < set(own.channels)
     return grant.subjects
 
 
@@ -83,7 +80,7 @@ def reads(colleague: Colleague, session: ChatSession) -> bool:
     try:
         stream_of(colleague, session)
         followed = True
-    except StreamRefused as refusal:
+    except Refused as refusal:
         followed = False
         if (refusal.status, refusal.code) != (403, "NOT_ASSIGNED"):
             raise
@@ -190,6 +187,5 @@ def test_an_agent_with_a_sessions_stream_alone_is_there(
     alice: Colleague, taken: ChatSession
 ) -> None:
     """An API client may follow one conversation, and nothing else."""
-    headers = {"authorization": f"Bearer {alice.token}"}
-    grant = streams.of_session(StreamRequest({"session_name": taken.name}, {}, headers, {}, ""))
+    grant = streams.of_session(asking(alice.token), session_name=taken.name)
     assert grant.presence == presence.subject(alice.agent)

@@ -11,10 +11,9 @@ from pytest_django import Settings
 from ai_chatbot import counters
 from ai_chatbot.counters import Counter, ProcessCounter, RedisCounter
 from sse.live.addresses import network
-from sse.streams.endpoint import EventStream
 from tests.harness.redis import RedisServer
 from tests.harness.waiting import wait_until
-from tests.hubs import OpenedStream, serving_hub
+from tests.hubs import OpenedStream, serve, serving_hub
 from tests.in_process import Api, error_of
 
 Hit = Callable[[], float | None]
@@ -214,9 +213,7 @@ def test_streams_are_counted_by_network(settings: Settings) -> None:
         ):
             for address in ("2001:db8:0:1:ffff::", "192.0.2.1"):
                 refused = OpenedStream("d", address=address)
-                await EventStream(refused._grant)(
-                    refused._scope, refused._receive, refused._send
-                )
+                await serve(refused._grant, refused._scope, refused._receive, refused._send)
                 assert "TOO_MANY_STREAMS" in refused.text
         assert not hub.streams_from
 

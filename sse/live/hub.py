@@ -39,7 +39,7 @@ from sse.process.runtime import Runtime, get_runtime, run_on
 from sse.process.supervisor import Pulse
 
 if TYPE_CHECKING:
-    from sse.streams.endpoint import Stream
+    from sse.streams.stream import Stream
 
 logger = logging.getLogger("sse.live.hub")
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from django.conf import settings
 
@@ -24,8 +23,6 @@ from sse.serving import servers
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-# From the order to stop to the end of the process, if it does not end by itself.
-EXIT_SECONDS = 10.0
 # What a request that is under way then may still take.
 REQUEST_SECONDS = 5.0
 
@@ -62,14 +59,6 @@ def _shown(url: str) -> str:
         return parts.path
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{parts.port or 6379}{parts.path}"
-
-
-def _leave_for_certain() -> None:
-    """A synchronous middleware whose request was under way when the loop stopped waits for it
-    for ever, and the interpreter waits for its thread."""
-    time.sleep(EXIT_SECONDS)
-    logger.warning("threads of unfinished requests are left behind")
-    os._exit(0)
 
 
 # Requests that are not streams and have not been answered.
@@ -111,40 +100,50 @@ async def _answer_the_rest() -> None:
                 await asyncio.wait(list(_under_way))
 
 
-class Server:
-    """Wraps the ASGI application: its hub runs, and each of `work`, while the server does.
+# Hubs that have said in the log what carries their events.
+_introduced: WeakSet[Hub] = WeakSet()
 
-    Servers that speak the lifespan protocol start it by that. daphne does not, so there it
-    hangs on the reactor's start and stop. `about` is what the process says of itself in the log
-    when it starts, beside what carries its events.
+
+class LifeCycle:
+    """Starts the process's hub and `work` with the server, and stops them with it.
+
+    Servers that speak the lifespan protocol start it by that, daphne by its reactor. Under a
+    router that keeps lifespan from it, it begins with the first request and heeds the signals.
+    `at_stop` is called once, in the moment the process is told to stop, and must not wait.
+    `about` is what the process says of itself in the log when it starts, beside what carries
+    its events.
     """
 
     def __init__(
-        self, application: Application, *, work: Sequence[Work] = (), about: str = "sse"
+        self,
+        *,
+        work: Iterable[Work] = (),
+        at_stop: Iterable[Callable[[], object]] = (),
+        about: str = "sse",
     ) -> None:
-        self.application = application
-        self.work = work
+        self.work = named(work)
+        self.at_stop = tuple(at_stop)
         self.about = about
         self._hub: Hub | None = None
-        self._leaving = False
+        self._told = False
         servers.leave_out_queries()
         servers.leave_bodies_alone()
         if "daphne.server" in sys.modules:
             self._hang_on_reactor()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        if self._hub is None:
-            self.start(asyncio.get_running_loop())
-        await self.application(scope, receive, send)
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before each request: start, unless the server has said that it starts."""
+        if self._hub is None or self._hub.loop is not loop:
+            self.start(loop)
+            self._heed_signals(loop)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = serve_on(loop)
-        for work in self.work:
-            self._hub.runtime.supervisor.keep(work.__name__, work)
-        self._hub.runtime.spawn(self._introduce(self._hub), "introduction")
+        for name, work in self.work.items():
+            self._hub.runtime.supervisor.keep(name, work)
+        if self._hub not in _introduced:
+            _introduced.add(self._hub)
+            self._hub.runtime.spawn(self._introduce(self._hub), "introduction")
 
     async def _introduce(self, hub: Hub) -> None:
         """Say in one line what this is, once it is known how the layer was found."""
@@ -155,25 +154,24 @@ class Server:
         logger.info("%s; events: %s", self.about, carrier(hub.status()))
 
     async def stop(self) -> None:
-        self._leave_in_time()
+        self._note_order()
         if self._hub is not None:
             self._hub.begin_closing()
             await _answer_the_rest()
             await self._hub.close()
             await _answer_the_rest()
 
-    def _leave_in_time(self) -> None:
-        """Bound the time from the first order to stop to the end of the process."""
-        if not self._leaving:
-            self._leaving = True
-            threading.Thread(target=_leave_for_certain, name="sse-exit", daemon=True).start()
+    def _note_order(self) -> None:
+        if not self._told:
+            self._told = True
+            for call in self.at_stop:
+                call()
 
-    async def _lifespan(self, receive: Any, send: Any) -> None:
+    async def lifespan(self, receive: Any, send: Any) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self.start(asyncio.get_running_loop())
-                self._heed_signals(asyncio.get_running_loop())
+                self.begin(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.stop()
@@ -197,8 +195,8 @@ class Server:
         number: int,
         frame: FrameType | None,
     ) -> None:
-        self._leave_in_time()
-        if self._hub is not None:
+        self._note_order()
+        if self._hub is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._hub.begin_closing)
         servers_own(number, frame)
 
@@ -226,3 +224,14 @@ class Server:
 
         reactor.callWhenRunning(start)
         reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[arg-type]
+
+
+def named(work: Iterable[Work]) -> dict[str, Work]:
+    """By the names under which the process keeps it and health reports it."""
+    found: dict[str, Work] = {}
+    for each in work:
+        name = getattr(each, "__name__", None) or type(each).__name__
+        if name in found:
+            name = f"{each.__module__}.{name}"
+        found[name] = each
+    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from functools import partialmethod, wraps
+from functools import cache, partialmethod, wraps
 from typing import Any
 
 
+@cache
 def leave_out_queries() -> None:
     """Keep queries, and with them tokens and what was searched for, out of the access log.
 
@@ -44,6 +45,7 @@ def _without_queries(record: logging.LogRecord) -> bool:
     return True
 
 
+@cache
 def leave_bodies_alone() -> None:
     """Twisted reads forms before daphne sees the request, for nothing: daphne does not use what
     was read, and one that cannot be read is answered without a word by Twisted."""

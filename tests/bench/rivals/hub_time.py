@@ -16,9 +16,11 @@ import django
 
 django.setup()
 
-from sse import enqueue_sse_message  # noqa: E402 - Django must be set up first
+from django.urls import ResolverMatch  # noqa: E402 - Django must be set up first
+
+from sse import enqueue_sse_message  # noqa: E402
 from sse.live.hub import serve_on  # noqa: E402
-from sse.streams.endpoint import EventStream, Grant  # noqa: E402
+from sse.streams.endpoint import stream  # noqa: E402
 
 MARK = b'"broadcast"'
 WAIT_SECONDS = 10.0
@@ -73,17 +75,20 @@ class Cycle:
 
 async def measure(streams: int, broadcasts: int) -> dict[str, float]:
     hub = serve_on(asyncio.get_running_loop())
-    application = EventStream(lambda request: Grant(targets=("all",), connected={}))
+    view = stream(lambda request: "all", named=False)
+    match = ResolverMatch(view, (), {})
     scope = {
         "type": "http",
         "method": "GET",
+        "path": "/",
         "headers": [(b"host", b"127.0.0.1")],
         "query_string": b"",
     }
     written = Written(streams)
     cycles = [Cycle(written) for _ in range(streams)]
     serving = [
-        asyncio.create_task(application(scope, cycle.receive, cycle.send)) for cycle in cycles
+        asyncio.create_task(view.serve(scope, cycle.receive, cycle.send, match))
+        for cycle in cycles
     ]
     for cycle in cycles:
         await asyncio.wait_for(cycle.connected.wait(), WAIT_SECONDS)

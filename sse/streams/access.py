@@ -1,0 +1,162 @@
+"""Asking the project's function whether a stream may open, and to what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
+from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from sse.conf import conf
+from sse.live.hub import Hub
+from sse.process.database import NoDatabaseThread
+from sse.streams import grants, requests
+from sse.streams.answers import content_made_at_once, content_of
+from sse.streams.grants import Grant
+
+# Raises PermissionDenied, Http404, sse.Refused to refuse.
+Authorize = Callable[..., str | Iterable[str] | Grant | HttpResponseBase]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A response that is sent instead of a stream, with its content."""
+
+    response: HttpResponseBase
+    body: bytes
+
+
+def to_channel(name: str) -> Authorize:
+    """For a stream that anyone may open: who that is, is looked up where there is a session."""
+
+    def authorize(request: HttpRequest) -> str:
+        user = getattr(request, "user", None)
+        if user is not None and requests.session_key(request):
+            # Whom this asks of the session is noticed.
+            _ = user.is_authenticated
+        return name
+
+    return authorize
+
+
+async def ask(
+    hub: Hub,
+    authorize: Authorize,
+    request: HttpRequest,
+    make_request: Callable[[], HttpRequest],
+) -> Grant | Made:
+    """What the function grants, or answers instead. It is asked again, with another request, if
+    something was revoked meanwhile.
+
+    Raises whatever the function raises, and DatabaseError after SSE_DATABASE_SECONDS.
+
+    A synchronous function runs on a database thread, an asynchronous one on the loop.
+    """
+    async with turn(hub):
+        while True:
+            began = hub.loop.time()
+            kwargs = request.resolver_match.kwargs if request.resolver_match else {}
+            if _is_async(authorize):
+                found = await _on_the_loop(hub, authorize, request, kwargs)
+            else:
+                # So that what it sets for its thread, such as a language, is gone after it.
+                context = contextvars.copy_context()
+                found = await hub.runtime.database(
+                    context.run, _decide, authorize, request, kwargs, purpose="access"
+                )
+            # A revocation that came while the right was looked up has not ended this stream,
+            # which the hub does not know yet.
+            if isinstance(found, Made) or not hub.revoked_since(began, found.subjects):
+                return found
+            request = make_request()
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - of an object that can be called
+    )
+
+
+def _decide(authorize: Authorize, request: HttpRequest, kwargs: dict[str, Any]) -> Grant | Made:
+    result = authorize(request, **kwargs)
+    if not isinstance(result, HttpResponseBase):
+        return _granted(request, result)
+    _render(result)
+    try:
+        return Made(result, content_made_at_once(result))
+    finally:
+        result.close()
+
+
+async def _on_the_loop(
+    hub: Hub, authorize: Callable[..., Any], request: HttpRequest, kwargs: dict[str, Any]
+) -> Grant | Made:
+    """As a task of its own, which is left behind if it hangs: what it does in a thread cannot
+    be ended."""
+    deciding = hub.runtime.loop.create_task(_decide_async(authorize, request, kwargs))
+    try:
+        await asyncio.wait([deciding], timeout=conf.SSE_DATABASE_SECONDS)
+    finally:
+        if not deciding.done():
+            deciding.cancel()
+            deciding.add_done_callback(_let_go)
+    if not deciding.done():
+        raise NoDatabaseThread("a stream's authorisation takes too long")
+    return deciding.result()
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _decide_async(
+    authorize: Callable[..., Awaitable[Any]], request: HttpRequest, kwargs: dict[str, Any]
+) -> Grant | Made:
+    async with ThreadSensitiveContext():
+        try:
+            result = await authorize(request, **kwargs)
+            if not isinstance(result, HttpResponseBase):
+                return _granted(request, result)
+            await sync_to_async(_render)(result)
+            try:
+                return Made(result, await content_of(result))
+            finally:
+                await sync_to_async(result.close)()
+        finally:
+            await sync_to_async(connections.close_all)()
+
+
+def _render(response: Any) -> None:
+    """A TemplateResponse's content is made late."""
+    if not getattr(response, "is_rendered", True):
+        response.render()
+
+
+def _granted(request: HttpRequest, result: Any) -> Grant:
+    grant = grants.of(result)
+    user, session_key = requests.user_of(request)
+    return grant if user is None else grant.of_user(user, session_key)
+
+
+@asynccontextmanager
+async def turn(hub: Hub) -> AsyncIterator[None]:
+    """One of the few that are let in at a time. Where the database keeps those, the others wait
+    for a turn as long as for a thread and no longer."""
+    try:
+        async with asyncio.timeout(conf.SSE_DATABASE_SECONDS):
+            await hub.newcomers.acquire()
+    except TimeoutError:
+        raise NoDatabaseThread("too many streams wait to be let in") from None
+    try:
+        yield
+    finally:
+        hub.newcomers.release()
