@@ -1,18 +1,24 @@
 """send_event: what may be sent, what becomes of it, and when it goes out."""
 
 import asyncio
+import io
 import json
 import uuid
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.management import CommandError, call_command
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
+from django.template import RequestContext, Template
+from django.test import RequestFactory
+from django.urls import path
 from django.utils.functional import lazystr
 from django.utils.safestring import mark_safe
 from pytest_django import Settings
@@ -214,6 +220,70 @@ def test_ephemeral_events_reach_those_who_listen_and_are_not_kept() -> None:
 
     assert async_to_sync(run)() == ["", "", "typing", "é"]
     assert not Event.objects.exists()
+
+
+def command(*args: str) -> str:
+    printed = io.StringIO()
+    call_command("send_event", *args, stdout=printed)
+    return printed.getvalue().strip()
+
+
+def test_the_command_sends_json_and_text_and_prints_the_cursor() -> None:
+    start = sse.cursor("room")
+
+    cursors = [
+        command("room", "message", '{"text": "hello"}'),
+        command("room", "row", "<p>1</p>", "--text"),
+        command("room", "typing", "true", "--ephemeral"),
+    ]
+
+    epoch = start.partition("-")[0]
+    assert cursors == [f"{epoch}-1", f"{epoch}-2", ""]
+    assert received("room", start, 2) == [
+        ("message", {"text": "hello"}),
+        ("row", {"data": "<p>1</p>"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("room", "message", "{text: hello}"), "no JSON .*--text sends text"),
+        (("room", "message", "NaN"), "JSON cannot carry"),
+        (("room", "error", "{}"), "is not an event's name"),
+        (("", "message", "{}"), "empty"),
+        (("room", "message", KIB_64 + "x", "--text"), "65537 bytes"),
+    ],
+)
+def test_the_command_says_what_it_cannot_send(args: tuple[str, ...], why: str) -> None:
+    with pytest.raises(CommandError, match=why):
+        command(*args)
+    assert not Event.objects.exists()
+
+
+def rendered(source: str, **context: Any) -> str:
+    template = Template("{% load sse %}" + source)
+    return template.render(RequestContext(RequestFactory().get("/"), context))
+
+
+def test_a_template_has_the_address_of_a_stream_after_a_cursor(settings: Settings) -> None:
+    urls = ModuleType("urls")
+    urls.urlpatterns = [  # type: ignore[attr-defined]
+        path("events/<slug:room>/<int:page>/", lambda _: None, name="room-events")
+    ]
+    settings.ROOT_URLCONF = urls
+    cursor = sse.cursor("a", "b")
+
+    assert rendered('{% sse_url "room-events" "x" 2 %}') == "/events/x/2/"
+    assert rendered('{% sse_url "room-events" "x" page=n after=c %}', n=2, c=cursor) == (
+        f"/events/x/2/?last_event_id={cursor}"
+    )
+    assert (
+        rendered(
+            '{% sse_url "room-events" room="x" page=2 after=c as url %}{{ url }}', c="a&b <"
+        )
+        == "/events/x/2/?last_event_id=a%26b+%3C"
+    )
 
 
 def test_a_cursor_may_be_read_for_several_channels() -> None:

@@ -1,8 +1,8 @@
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from sse.conf import conf
 from sse.log import store
 from sse.process import registry
 
@@ -11,8 +11,8 @@ class Command(BaseCommand):
     help = "Delete events past their retention. Processes do so by themselves as well."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--hours", type=float, default=settings.SSE_RETENTION_HOURS)
-        parser.add_argument("--events", type=int, default=settings.SSE_RETENTION_EVENTS)
+        parser.add_argument("--hours", type=float, default=conf.SSE_RETENTION_HOURS)
+        parser.add_argument("--events", type=int, default=conf.SSE_RETENTION_EVENTS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         pruned = store.prune(hours=options["hours"], events=options["events"])

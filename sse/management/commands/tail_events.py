@@ -10,24 +10,24 @@ from sse.exceptions import InvalidTarget
 
 
 class Command(BaseCommand):
-    help = "Print a target's events as they come, one JSON object a line. Ends with Ctrl-C."
+    help = "Print a channel's events as they come, one JSON object a line. Ends with Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("target", help="a session's name, agent:USER_ID…")
+        parser.add_argument("channel")
         parser.add_argument("--after", default=None, help="a cursor to begin after")
         parser.add_argument("--count", type=int, default=0, help="end after so many events")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            asyncio.run(self._tail(options["target"], options["after"], options["count"]))
+            asyncio.run(self._tail(options["channel"], options["after"], options["count"]))
         except InvalidTarget as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             return
 
-    async def _tail(self, target: str, after: str | None, count: int) -> None:
+    async def _tail(self, channel: str, after: str | None, count: int) -> None:
         seen = 0
-        events = subscribe_sse_events(target, after=after)
+        events = subscribe_sse_events(channel, after=after)
         async with aclosing(events):
             async for event in events:
                 self.stdout.write(json.dumps(event))
