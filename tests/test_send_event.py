@@ -275,7 +275,7 @@ def test_a_template_has_the_address_of_a_stream_after_a_cursor(settings: Setting
     cursor = sse.cursor("a", "b")
 
     assert rendered('{% sse_url "room-events" "x" 2 %}') == "/events/x/2/"
-    assert rendered('{% sse_url "room-events" "x" page=n after=c %}', n=2, c=cursor) == (
+    assert rendered('{% sse_url "room-events" "x" n after=c %}', n=2, c=cursor) == (
         f"/events/x/2/?last_event_id={cursor}"
     )
     assert (
