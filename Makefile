@@ -16,6 +16,8 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 # What the tests need beside Chromium and pip has not, each with the Debian package it is in.
 PROGRAMS = nginx:nginx-light node:nodejs npm:npm
+# The first, which computes half as much, or any other.
+CHROMIUMS = chromium-headless-shell chromium chromium-browser google-chrome
 
 .PHONY: help install install-dev programs run services prepare test fuzz coverage lint bench lock messages clean
 
@@ -56,8 +58,8 @@ programs:
 	for each in $(PROGRAMS); do \
 		command -v $${each%%:*} >/dev/null || missing="$$missing $${each#*:}"; \
 	done; \
-	command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
-		|| command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	for each in $(CHROMIUMS); do command -v $$each >/dev/null && break; done \
+		|| missing="$$missing chromium-headless-shell"; \
 	fc-list :lang=zh 2>/dev/null | grep -q . || missing="$$missing fonts-noto-cjk"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -14,6 +14,8 @@ from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.database_independent
+
 # What takes its time, in seconds.
 CONSTANTS = {
     "ai_chatbot.letters.SETTLES": 1.0,
@@ -141,6 +143,7 @@ def test_answer_that_is_read_live_is_not_mailed(
     assert [text_of(mail).count("by mail") for mail in mail_server.received[2:]] == [1]
 
 
+@pytest.mark.every_database
 def test_mail_whose_process_is_killed_before_it_is_noted_comes_again(
     services: Services, clients: Clients, mail_server: MailServer
 ) -> None:

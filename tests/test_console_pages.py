@@ -294,6 +294,7 @@ def test_reply_after_hours_says_how_it_reaches_the_customer(
     expect(rows.first).to_contain_text("Not answered")
     expect(in_list(console, away.session)).to_contain_text("Answered")
     in_list(console, session).click()
+    expect(console.get_by_text("No address was left")).to_be_visible()
     write(console, "Here I am")
     expect(bubble(customer, "Here I am")).to_be_visible()
     expect(bubble(console, "Here I am")).to_contain_text("Shown on the customer's page")

@@ -34,6 +34,7 @@ SKIPPED_SECONDS = 19.0
 UNLIMITED = {"SSE_MAX_STREAMS_PER_ADDRESS": "0", "SSE_MAX_STREAMS_PER_TARGET": "0"}
 
 
+@pytest.mark.database_independent
 def test_deploy_sends_every_client_away_and_loses_nothing(
     services: Services, clients: Clients
 ) -> None:
@@ -85,6 +86,7 @@ def test_no_second_after_a_deploy_carries_too_many_of_a_thousand_clients() -> No
             assert sum(start <= retry < start + 1000 for retry in back) <= 150
 
 
+@pytest.mark.database_independent
 def test_process_that_stops_while_streams_open_answers_them(
     services: Services, clients: Clients
 ) -> None:
@@ -103,6 +105,7 @@ def test_process_that_stops_while_streams_open_answers_them(
     assert len(traffic.tally.goodbyes) == opened
 
 
+@pytest.mark.database_independent
 def test_old_stream_says_goodbye_and_resumes_without_loss(
     services: Services, clients: Clients
 ) -> None:

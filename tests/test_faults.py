@@ -44,7 +44,9 @@ GOES_BACK = Stage(
 @pytest.mark.parametrize(
     ("act", "server", "stage"),
     [
-        (redis_comes_and_goes, "daphne", Stage()),
+        pytest.param(
+            *(redis_comes_and_goes, "daphne", Stage()), marks=pytest.mark.database_independent
+        ),
         (streams_are_cut_and_a_process_killed, "uvicorn", DIES),
         (answers_and_the_database_fail, "daphne", GOES_BACK),
     ],

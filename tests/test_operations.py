@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 
 from tests.harness import expect
 from tests.harness.client import Clients
@@ -13,6 +14,8 @@ from tests.harness.environment import ROOT
 from tests.harness.services import Services
 from tests.harness.tls import NO_TLS
 from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.database_independent
 
 
 def test_metrics_follow_what_streams_do(services: Services, clients: Clients) -> None:
@@ -73,6 +76,7 @@ def test_health_is_for_whoever_asks_by_whatever_name(services: Services) -> None
     assert health["database_beat_seconds"] >= 0
 
 
+@pytest.mark.every_database
 def test_tail_events_prints_a_target_as_it_comes(services: Services, clients: Clients) -> None:
     service = services.start(AI_BACKEND="scripted")
     customer = clients.customer(service)
@@ -104,6 +108,7 @@ def test_tail_events_prints_a_target_as_it_comes(services: Services, clients: Cl
     assert events[3]["payload"]["content"] == "say: two"
 
 
+@pytest.mark.every_database
 def test_pruned_events_leave_a_connected_stream_alone_and_reset_a_late_one(
     services: Services, clients: Clients
 ) -> None:

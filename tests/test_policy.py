@@ -21,6 +21,8 @@ from tests.harness.browser import Pages
 from tests.harness.environment import ROOT
 from tests.harness.services import Service, Services
 
+pytestmark = pytest.mark.database_independent
+
 expect.set_options(timeout=15_000)
 
 

@@ -23,6 +23,8 @@ from tests.harness.services import Service, Services
 from tests.harness.streams import Event, EventStream
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.database_independent
+
 ENQUEUED = 50
 # For all of them. Waiting for Redis but twice would take longer: its client gives up on a
 # connection after two seconds, and on an answer after five.
@@ -221,6 +223,7 @@ def test_worker_logs_an_outage_once_and_finds_redis_again(
     assert worker.log_text().count("Redis is back") == 1
 
 
+@pytest.mark.every_database
 def test_last_event_of_a_process_that_died_before_publishing_it_arrives(
     undisturbed: Service, clients: Clients, module_redis_server: RedisServer, hire: Hire
 ) -> None:
@@ -300,6 +303,7 @@ def test_refused_publications_are_carried_by_the_log(
 # --- any publisher ----------------------------------------------------------------------
 
 
+@pytest.mark.every_database
 def test_nothing_goes_out_before_commit_and_nothing_after_rollback(
     undisturbed: Service, clients: Clients, module_redis_server: RedisServer, hire: Hire
 ) -> None:

@@ -17,7 +17,7 @@ from sse.live.hub import Hub
 from tests.harness.redis import RedisServer
 from tests.hubs import OpenedStream, serving_hub, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database_independent]
 
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"

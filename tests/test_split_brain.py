@@ -13,6 +13,8 @@ from tests.harness.client import Clients
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 
+pytestmark = pytest.mark.database_independent
+
 GROUPS = ("sse.0", "sse.1")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 BEAT = 5.0

@@ -8,6 +8,8 @@ from tests.harness.client import Clients, Customer
 from tests.harness.services import Service, Services
 from tests.harness.streams import EventStream, StreamRefused
 
+pytestmark = pytest.mark.database_independent
+
 
 @pytest.fixture(scope="module")
 def service(module_services: Services) -> Service:
@@ -24,6 +26,7 @@ def customer(service: Service, clients: Clients) -> Customer:
     return clients.customer(service)
 
 
+@pytest.mark.every_database
 def test_headers_and_first_frame(customer: Customer) -> None:
     stream = customer.stream()
 
@@ -43,6 +46,7 @@ def test_heartbeats_come_when_idle(customer: Customer) -> None:
     assert [beat.payload for beat in beats] == [{}, {}, {}]
 
 
+@pytest.mark.every_database
 def test_nothing_falls_between_state_and_stream(customer: Customer) -> None:
     customer.send("say: one")
     state = customer.state()
@@ -56,6 +60,7 @@ def test_nothing_falls_between_state_and_stream(customer: Customer) -> None:
     assert "say: two" in expect.contents(stream)
 
 
+@pytest.mark.every_database
 def test_resuming_gives_each_missed_event_once_in_order(customer: Customer) -> None:
     stream = customer.stream(after=customer.cursor)
     customer.send("say: one")
@@ -98,6 +103,7 @@ def test_a_foreign_cursor_is_one_reset_and_then_live(customer: Customer, cursor:
     assert len(stream.events("reset")) == 1
 
 
+@pytest.mark.every_database
 def test_agents_stream_carries_its_sessions_under_one_cursor(
     service: Service, customer: Customer, clients: Clients
 ) -> None:
