@@ -122,11 +122,9 @@ export class AgentApi {
     return this.#call("POST", of(name, `/${verb}`), body);
   }
 
-  events(watched, cursor) {
-    const query = new URLSearchParams();
-    if (watched) query.set("watch", watched);
-    if (cursor) query.set("last_event_id", cursor);
-    return `${BASE}/agent/events?${query}`;
+  events(watched) {
+    const query = watched ? `?${new URLSearchParams({ watch: watched })}` : "";
+    return `${BASE}/agent/events${query}`;
   }
 
   async #call(method, path, body) {

@@ -46,6 +46,7 @@ export class Desk {
     this.refreshing = null;
     this.live = new Live({
       api: this.api,
+      share: `agent ${me.id}`,
       prepare: (watched) => this.#mayGoOn(watched),
       onConnected: (watched, frame) => this.#connected(watched, frame),
       onEvent: (event, watched) => this.#event(event, watched),
@@ -475,7 +476,7 @@ export class Desk {
   }
 
   #connected(watched, frame) {
-    this.dispatch({ type: "connected", watched, skew: frame.timestamp * 1000 - Date.now() });
+    this.dispatch({ type: "connected", watched, skew: frame.timestamp * 1000 - frame.received });
     this.#readLists();
     this.#read(this.state.selected, { fresh: true });
     this.#readProfile();

@@ -5,11 +5,12 @@ import { Stream } from "../../ai_chatbot/chat/stream.js";
 
 export class Live {
   /**
+   * share: tells this agent's tabs from another's, who was logged in here before.
    * prepare(watched): before a refused stream is tried again; resolves to false to let it be.
    * onConnected(watched, frame), onEvent(event, watched), onLink(up), onDrop(watched).
    */
-  constructor({ api, prepare, onConnected, onEvent, onLink, onDrop }) {
-    Object.assign(this, { api, prepare, onConnected, onEvent, onLink, onDrop });
+  constructor({ api, share, prepare, onConnected, onEvent, onLink, onDrop }) {
+    Object.assign(this, { api, share, prepare, onConnected, onEvent, onLink, onDrop });
     // undefined: not open yet; null: open, and watching no conversation.
     this.watched = undefined;
     this.stream = null;
@@ -25,7 +26,8 @@ export class Live {
     if (this.down) former.close();
     this.down = false;
     const stream = (this.stream = new Stream({
-      address: (cursor) => this.api.events(name, cursor),
+      address: () => this.api.events(name),
+      options: { share: this.share },
       prepare: async () => ((await this.prepare(name)) ? "" : null),
       onConnected: (_payload, frame) => {
         former?.close();

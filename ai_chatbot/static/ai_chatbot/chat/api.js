@@ -57,11 +57,9 @@ export class CustomerApi {
     return this.#call("POST", session, "/close", {});
   }
 
-  /** The token stands in the address because an EventSource sends no headers of ours. */
   events(session, cursor) {
-    const query = new URLSearchParams({ token: session.token });
-    if (cursor) query.set("last_event_id", cursor);
-    return `${this.#path(session, "/events")}?${query}`;
+    const query = cursor ? `?${new URLSearchParams({ last_event_id: cursor })}` : "";
+    return this.#path(session, `/events${query}`);
   }
 
   #path(session, rest) {

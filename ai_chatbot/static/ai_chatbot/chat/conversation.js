@@ -201,6 +201,7 @@ export class Conversation {
     this.stream?.close();
     this.stream = new Stream({
       address: (cursor) => this.api.events(session, cursor),
+      options: { token: session.token },
       prepare: () => this.#reread(session),
       onConnected: () => this.outbox.wake(),
       onEvent: (event) => {

@@ -1,13 +1,8 @@
-/* An event stream that does not give up.
+/* A conversation's stream: what is read before it is opened, what a page is told while it is
+   away, and when a hidden page does without it. The rest is sse.js's. */
 
-   EventSource reconnects by itself, with Last-Event-ID, for as long as it gets no answer or
-   loses one. It stops for good at an HTTP error, and never notices a connection that died
-   without a word (a laptop that slept, a cable pulled). Those two, and `reset`, are seen to here.
-*/
+import { listen } from "../../sse/sse.js";
 
-// The server writes at least every 15 s (SSE_HEARTBEAT_SECONDS), so this is three silences.
-const SILENCE_MS = 45_000;
-const LOOK_MS = 5_000;
 const BACKOFF_MS = [1_000, 30_000];
 // Shorter losses of connection are not worth a customer's attention.
 const HINT_MS = 3_000;
@@ -20,34 +15,34 @@ const REST_MS = 30_000;
 export class Stream {
   /**
    * address(cursor): the URL to open.
+   * options: of `listen`: token, share.
    * prepare(): called before every opening but one with a given cursor; re-reads what must be
    *   re-read and resolves to the cursor to open with, "" for none, or null to stay closed.
    *   What it throws is tried again later.
    * onConnected(payload, frame): the first frame of every connection, resumed ones too.
-   * onEvent(event, resumed): everything else that is about the conversation.
+   * onEvent(event): everything else that is about the conversation.
    * onLink(up): false when there has been no connection for some seconds, then true again.
-   * onDrop(): the connection was lost just now; EventSource tries again by itself.
+   * onDrop(): there is no connection just now; another try will be made.
    * mayRest(): may a hidden page do without the stream? It begins again when it is looked at.
    */
-  constructor({ address, prepare, onConnected, onEvent, onLink, onDrop, mayRest }) {
+  constructor({ address, options, prepare, onConnected, onEvent, onLink, onDrop, mayRest }) {
     this.address = address;
+    this.options = options;
     this.prepare = prepare;
     this.onConnected = onConnected ?? (() => {});
     this.onEvent = onEvent;
     this.onLink = onLink ?? (() => {});
     this.onDrop = onDrop ?? (() => {});
     this.mayRest = mayRest ?? (() => false);
-    this.source = null;
+    this.listening = null;
     this.attempts = 0;
     this.closed = false;
-    this.heardAt = 0;
     this.openedAt = 0;
     this.linkUp = true;
     this.hint = null;
     this.again = null;
     this.opening = 0;
     this.resting = null;
-    this.looking = setInterval(() => this.#look(), LOOK_MS);
     this.wake = () => this.#wake();
     addEventListener("online", this.wake);
     document.addEventListener("visibilitychange", this.wake);
@@ -82,23 +77,23 @@ export class Stream {
     if (this.closed) return;
     this.#drop();
     this.#expectLink();
-    this.heardAt = this.openedAt = Date.now();
-    const source = (this.source = new EventSource(this.address(cursor)));
-    source.onmessage = (message) => {
-      if (source === this.source) this.#heard(message);
-    };
-    source.onerror = () => {
-      if (source !== this.source) return;
-      this.#expectLink();
-      if (source.readyState === EventSource.CLOSED) this.#beginLater();
-      else this.onDrop();
-    };
+    this.openedAt = Date.now();
+    const mine = (callback) => (...given) => listening === this.listening && callback(...given);
+    const listening = (this.listening = listen(
+      this.address(cursor),
+      { "*": mine((_payload, event) => this.onEvent(event)) },
+      {
+        ...this.options,
+        named: false,
+        onstate: mine((state) => this.#state(state)),
+        onreset: mine(() => this.#beginLater()),
+      },
+    ));
   }
 
   close() {
     this.closed = true;
     this.opening += 1;
-    clearInterval(this.looking);
     clearTimeout(this.again);
     clearTimeout(this.hint);
     clearTimeout(this.resting);
@@ -107,28 +102,26 @@ export class Stream {
     this.#drop();
   }
 
-  #heard(message) {
-    this.heardAt = Date.now();
-    const event = JSON.parse(message.data);
-    switch (event.type) {
-      case "connected":
+  #state({ state, connected, event }) {
+    switch (state) {
+      case "open":
         this.#link(true);
-        this.onConnected(event.payload, event);
+        this.onConnected(connected, event);
         return;
-      case "reset":
+      case "waiting":
+        this.#expectLink();
+        this.onDrop();
+        return;
+      case "refused":
+        this.#expectLink();
         this.#beginLater();
-        return;
-      case "heartbeat":
-      case "goodbye":
-        return;
-      default:
-        this.onEvent(event);
     }
   }
 
   #drop() {
-    this.source?.close();
-    this.source = null;
+    const { listening } = this;
+    this.listening = null;
+    listening?.close();
   }
 
   #beginLater() {
@@ -142,20 +135,15 @@ export class Stream {
     this.again = setTimeout(() => this.begin(), wait * (0.75 + Math.random() / 2));
   }
 
-  #look() {
-    if (this.source && Date.now() - this.heardAt > SILENCE_MS) this.begin();
-  }
-
   #wake() {
     clearTimeout(this.resting);
     if (document.visibilityState === "hidden") {
       this.resting = setTimeout(() => this.#rest(), REST_MS);
-    } else if (this.again || !this.source) this.begin();
-    else this.#look();
+    } else if (this.again || !this.listening) this.begin();
   }
 
   #rest() {
-    if (this.source && this.mayRest()) this.#drop();
+    if (this.listening && this.mayRest()) this.#drop();
     else this.resting = setTimeout(() => this.#rest(), REST_MS);
   }
 
