@@ -126,6 +126,7 @@ class LifeCycle:
         self.about = about
         self._hub: Hub | None = None
         self._told = False
+        self._heeding = False
         servers.leave_out_queries()
         servers.leave_bodies_alone()
         if "daphne.server" in sys.modules:
@@ -135,7 +136,7 @@ class LifeCycle:
         """Before each request: start, unless the server has said that it starts."""
         if self._hub is None or self._hub.loop is not loop:
             self.start(loop)
-            self._heed_signals(loop)
+            self._heed_signals()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = serve_on(loop)
@@ -178,26 +179,27 @@ class LifeCycle:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def _heed_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _heed_signals(self) -> None:
         """End the streams when the server is told to stop: it waits for them, and without a
         limit of its own for ever, before it says so by the lifespan protocol."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._heeding or threading.current_thread() is not threading.main_thread():
             return
+        self._heeding = True
         for number in (signal.SIGTERM, signal.SIGINT):
             servers_own = signal.getsignal(number)
             if callable(servers_own):
-                signal.signal(number, partial(self._told_to_stop, loop, servers_own))
+                signal.signal(number, partial(self._told_to_stop, servers_own))
 
     def _told_to_stop(
         self,
-        loop: asyncio.AbstractEventLoop,
         servers_own: Callable[[int, FrameType | None], Any],
         number: int,
         frame: FrameType | None,
     ) -> None:
         self._note_order()
-        if self._hub is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._hub.begin_closing)
+        hub = self._hub
+        if hub is not None and not hub.loop.is_closed():
+            hub.loop.call_soon_threadsafe(hub.begin_closing)
         servers_own(number, frame)
 
     def _hang_on_reactor(self) -> None:

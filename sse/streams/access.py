@@ -13,6 +13,7 @@ from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_as
 from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
 
 from sse.conf import conf
 from sse.live.hub import Hub
@@ -85,6 +86,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _decide(authorize: Authorize, request: HttpRequest, kwargs: dict[str, Any]) -> Grant | Made:
+    _know_the_prefix(request)
     result = authorize(request, **kwargs)
     if not isinstance(result, HttpResponseBase):
         return _granted(request, result)
@@ -121,6 +123,7 @@ def _let_go(task: asyncio.Task[Any]) -> None:
 async def _decide_async(
     authorize: Callable[..., Awaitable[Any]], request: HttpRequest, kwargs: dict[str, Any]
 ) -> Grant | Made:
+    _know_the_prefix(request)
     async with ThreadSensitiveContext():
         try:
             result = await authorize(request, **kwargs)
@@ -133,6 +136,11 @@ async def _decide_async(
                 await sync_to_async(result.close)()
         finally:
             await sync_to_async(connections.close_all)()
+
+
+def _know_the_prefix(request: HttpRequest) -> None:
+    """For `reverse`, as Django's handlers do."""
+    set_script_prefix(request.META["SCRIPT_NAME"])
 
 
 def _render(response: Any) -> None:

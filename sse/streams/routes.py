@@ -18,7 +18,6 @@ from django.urls import (
     URLPattern,
     URLResolver,
     get_resolver,
-    set_script_prefix,
 )
 from django.urls.resolvers import LocalePrefixPattern
 
@@ -132,7 +131,6 @@ class Routes:
         if not isinstance(endpoint, Endpoint):
             # Another address, before it in the URLconf, is the same.
             return None
-        set_script_prefix(prefix or "/")
         return endpoint, match
 
 
