@@ -20,7 +20,7 @@ from ai_chatbot.conversation import presence
 from ai_chatbot.models import ChatSession, Mail, Message, MessageRole, Status
 from ai_chatbot.texts import cut
 
-# By then each process has said which streams are open in it (sse.live.hub.HEARTBEAT_SECONDS).
+# By then each process has said which streams it has open (sse.live.upkeep.HEARTBEAT_SECONDS).
 SETTLES = timedelta(seconds=7)
 TRANSCRIPT_MESSAGES = 100
 # Of one message: what is longer is read in the workbench.

@@ -15,6 +15,7 @@ from django.urls import path
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ai_chatbot import outbox, replies
+from sse.live import metrics
 from sse.live.hub import Hub, get_hub
 from sse.process import outages
 from sse.streams.routes import Probe
@@ -40,7 +41,7 @@ def health(hub: Hub) -> Answer:
         status = "degraded"
     else:
         status = "ok"
-    age = hub.beat_age()
+    age = hub.beats.age()
     answer = {
         "status": status,
         "sse": sse,
@@ -82,7 +83,7 @@ def _database(hub: Hub) -> str:
     """`ok`, `read-only`, `full`, `down`, or `unknown` before it has been written to."""
     if not hub.listening:
         return _asked()
-    age, trouble = hub.beat_age(), hub.beat_trouble
+    age, trouble = hub.beats.age(), hub.beats.trouble
     if trouble in ("read-only", "full"):
         return trouble
     if trouble == "away" or (age is not None and age > STALE_SECONDS):
@@ -117,7 +118,9 @@ class Metrics(Probe):
     """This process's numbers for Prometheus. Counts only; still, not for the public."""
 
     def look(self) -> HttpResponse:
-        numbers = generate_latest(get_hub().registry) + generate_latest(replies.METRICS)
+        numbers = generate_latest(metrics.registry(get_hub().snapshot)) + generate_latest(
+            replies.METRICS
+        )
         return HttpResponse(numbers, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -411,7 +411,7 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
         "openai": {"level": "WARNING"},
-        # It logs a traceback a second while Redis is away; the hub says it once (sse.live.hub).
+        # It logs a traceback a second while Redis is away; it is said once (sse.live.outage).
         "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypedDict, TypeVar, cast
 
 from sse.live.hub import Hub, get_hub
-from sse.live.topics import Subscription
 from sse.log.targets import storable
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ class _Feed:
 
     def __init__(self, hub: Hub) -> None:
         self._news = asyncio.Event()
-        self._subscription = Subscription(hub, self._news.set)
+        self._subscription = hub.subscribe(self._news.set)
 
     async def open(self, name: str, after: str | None) -> None:
         await self._subscription.open((name,), after)

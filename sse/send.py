@@ -10,7 +10,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sse.exceptions import InvalidEvent
-from sse.live.hub import Outgoing, get_hub
+from sse.live.hub import get_hub
+from sse.live.outbox import Outgoing
 from sse.log import cursors, encoding, store
 from sse.log.targets import storable
 

@@ -21,7 +21,7 @@ CONSTANTS = {
     "ai_chatbot.letters.SETTLES": 1.0,
     "ai_chatbot.outbox.SWEEP_SECONDS": 0.2,
     "ai_chatbot.outbox.FIRST_PAUSE_SECONDS": 0.5,
-    "sse.live.hub.HEARTBEAT_SECONDS": 0.5,
+    "sse.live.upkeep.HEARTBEAT_SECONDS": 0.5,
 }
 
 

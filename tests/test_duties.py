@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from sse.live import hub
+from sse.live import metrics, upkeep
 from sse.live.hub import Hub
 from sse.log import store
 from sse.models import OpenStream, Process
@@ -26,8 +26,8 @@ on_database = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(duties, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(duties, "PAUSE_SECONDS", 0.01)
 
@@ -48,7 +48,7 @@ def test_an_address_that_is_none_does_not_stop_the_beat() -> None:
                 lambda: set(OpenStream.objects.values_list("target", "address")),
                 {("a", ""), ("b", "fe80::1"), ("c", "2001:db8::1")},
             )
-            assert served.beat_error == ""
+            assert served.beats.error == ""
 
     asyncio.run(scene())
 
@@ -79,7 +79,7 @@ def test_a_stream_that_the_database_refuses_is_left_out_of_the_beat() -> None:
 def test_a_beat_that_waits_for_a_lock_keeps_no_event_waiting() -> None:
     async def scene() -> None:
         async with serving_hub() as served, OpenedStream("a") as stream:
-            await until(lambda: served.beat_age() is not None and not served._arrived)
+            await until(lambda: served.beats.age() is not None and served.census.told)
             locked, let_go = asyncio.Event(), asyncio.Event()
             loop = asyncio.get_running_loop()
 
@@ -91,16 +91,16 @@ def test_a_beat_that_waits_for_a_lock_keeps_no_event_waiting() -> None:
 
             holding = asyncio.create_task(on_a_thread(hold))
             await locked.wait()
-            await until(lambda: (served.beat_age() or 0) > 0.5)
+            await until(lambda: (served.beats.age() or 0) > 0.5)
             # In the log alone, as by a process whose publication was lost.
             for number in range(3):
                 data = f'{{"type":"n{number}","payload":{{}},"timestamp":1.5}}'
                 await on_a_thread(lambda data=data: store.append("a", data))
                 await stream.wait_for(f'"n{number}"')
-            assert served._beating.locked()
+            assert served.beats.under_way
             let_go.set()
             await holding
-            await until(lambda: (served.beat_age() or 9) < 0.5)
+            await until(lambda: (served.beats.age() or 9) < 0.5)
 
     asyncio.run(scene())
 
@@ -113,16 +113,18 @@ def test_the_age_of_the_beat_is_known_and_why_it_failed() -> None:
     async def scene(refuse: Callable[[], None], accept: Callable[[], None]) -> None:
         async with serving_hub() as served:
             fresh = Hub(Runtime(asyncio.get_running_loop()))
-            assert fresh.beat_age() is None
-            await until(lambda: served.beat_age() is not None)
+            assert fresh.beats.age() is None
+            await until(lambda: served.beats.age() is not None)
             await on_a_thread(refuse)
-            await until(lambda: served.beat_error)
+            await until(lambda: served.beats.error)
             failures = {"duty": "beat"}
-            assert served.registry.get_sample_value("sse_duty_failures_total", failures)
-            failed_at = served.beat_age()
-            await until(lambda: (served.beat_age() or 0) > (failed_at or 0) + 0.3)
+            assert metrics.registry(served.snapshot).get_sample_value(
+                "sse_duty_failures_total", failures
+            )
+            failed_at = served.beats.age()
+            await until(lambda: (served.beats.age() or 0) > (failed_at or 0) + 0.3)
             await on_a_thread(accept)
-            await until(lambda: not served.beat_error and (served.beat_age() or 9) < 0.3)
+            await until(lambda: not served.beats.error and (served.beats.age() or 9) < 0.3)
 
     def run(*statements: str) -> Callable[[], None]:
         def execute() -> None:
@@ -210,8 +212,8 @@ def test_pruning_that_takes_minutes_does_not_ail(monkeypatch: pytest.MonkeyPatch
         pruning.set()
         let_go.wait(30)
 
-    monkeypatch.setattr(hub, "PRUNE_SECONDS", 0.01)
-    monkeypatch.setattr(hub, "_prune", prune)
+    monkeypatch.setattr(upkeep, "PRUNE_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "_prune", prune)
 
     async def scene() -> None:
         async with serving_hub() as served:
@@ -219,7 +221,7 @@ def test_pruning_that_takes_minutes_does_not_ail(monkeypatch: pytest.MonkeyPatch
             try:
                 now = served.loop.time()
                 monkeypatch.setattr(
-                    served.loop, "time", lambda: now + hub.PRUNING_SECONDS - 1, raising=False
+                    served.loop, "time", lambda: now + upkeep.PRUNING_SECONDS - 1, raising=False
                 )
                 assert "prune" not in served.runtime.supervisor.ailing()
             finally:

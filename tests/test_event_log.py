@@ -235,7 +235,7 @@ def test_a_barrier_is_known_to_those_who_come_after_it(a: str, resumed: str) -> 
     async def run() -> list[int]:
         async with aclosing(subscribe_sse_events(a, after=after)) as events:
             reading = asyncio.create_task(anext(events))
-            await until(lambda: a in get_hub().topics and get_hub().topics[a].subscriptions)
+            await until(lambda: a in get_hub().topics and get_hub().topics[a].followers)
             await enqueue_sse_message(a, note(3), durable=False, since=begun)
             await enqueue_sse_message(a, note(4), durable=False, since=barrier)
             await enqueue_sse_message(a, note(5))

@@ -37,7 +37,7 @@ GOES_BACK = Stage(
     troubled=True,
     goes_back=True,
     settings={"AI_BACKEND": "tests.chaos.backend.FaultyBackend"},
-    constants={"sse.live.hub.CHECK_SECONDS": 1, "sse.live.hub.HEARTBEAT_SECONDS": 1},
+    constants={"sse.live.upkeep.CHECK_SECONDS": 1, "sse.live.upkeep.HEARTBEAT_SECONDS": 1},
 )
 
 

@@ -12,7 +12,7 @@ from agent_workbench.models import AssistRequest, TransferRequest
 from ai_chatbot.conversation import handoff
 from ai_chatbot.models import ChatSession
 from sse.exceptions import Refused
-from sse.live.hub import Revocation
+from sse.live.revocations import Revocation
 from sse.log.targets import CONTROL
 from tests.in_process import Colleague, Visitor, asking, error_of, events_of, make_agent
 

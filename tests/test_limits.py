@@ -215,6 +215,6 @@ def test_streams_are_counted_by_network(settings: Settings) -> None:
                 refused = OpenedStream("d", address=address)
                 await serve(refused._grant, refused._scope, refused._receive, refused._send)
                 assert "TOO_MANY_STREAMS" in refused.text
-        assert not hub.streams_from
+        assert not hub.census._from_network
 
     asyncio.run(scene())

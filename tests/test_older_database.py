@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 import sse
 from sse import enqueue_sse_message, enqueue_sse_message_sync
-from sse.live import hub as hub_module
+from sse.live import gaps, upkeep
 from sse.log import store
 from sse.log.targets import CONTROL
 from sse.models import Event, Target
@@ -28,12 +28,13 @@ NEVER = 3600.0
 
 @pytest.fixture(autouse=True)
 def check_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "CHECK_SECONDS", 0.2)
 
 
 @pytest.fixture
 def check_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "CHECK_SECONDS", NEVER)
+    for name in ("CHECK_SECONDS", "TAIL_SECONDS"):
+        monkeypatch.setattr(upkeep, name, NEVER)
 
 
 def note(number: int) -> dict[str, Any]:
@@ -103,12 +104,12 @@ def test_new_events_under_old_numbers_are_noticed_as_they_come(window: str) -> N
 def test_whoever_is_connected_proves_itself_again_when_revocations_were_lost() -> None:
     async def scene() -> None:
         async with serving_hub() as served, OpenedStream("a"):
-            await until(lambda: served._control.opened)
+            await until(lambda: served.revocations.heeded)
             for _ in range(2):
                 await on_a_thread(lambda: close_streams("nobody"))
             await until(lambda: served.topics[CONTROL].seq == 2)
             await on_a_thread(lambda: set_back(CONTROL, 1))
-            await until(lambda: not served.streams)
+            await until(lambda: not served.census.streams)
             assert served.topics[CONTROL].seq == 1
 
     asyncio.run(scene())
@@ -117,7 +118,7 @@ def test_whoever_is_connected_proves_itself_again_when_revocations_were_lost() -
 def test_renewed_epochs_reach_open_streams_and_make_all_cursors_foreign() -> None:
     async def scene() -> None:
         async with serving_hub() as served:
-            await until(lambda: served._control.opened)
+            await until(lambda: served.revocations.heeded)
             known = await send(1)
             await enqueue_sse_message("b", note(1))
             async with OpenedStream("a", after=known) as stream:
@@ -144,16 +145,16 @@ def test_a_position_read_before_an_event_arrived_is_not_an_older_database(
             first = await send(1)
             await stream.wait_for('"n":1')
             read, overtaken = asyncio.Event(), asyncio.Event()
-            at_once = served.read_log
+            at_once = served.runtime.database
 
-            async def slow(work: Callable[..., Any], *args: Any) -> Any:
-                result = await at_once(work, *args)
-                if work is hub_module._positions and not overtaken.is_set():
+            async def slow(work: Callable[..., Any], *args: Any, **how: Any) -> Any:
+                result = await at_once(work, *args, **how)
+                if work is gaps._positions and not overtaken.is_set():
                     read.set()
                     await overtaken.wait()
                 return result
 
-            monkeypatch.setattr(served, "read_log", slow)
+            monkeypatch.setattr(served.runtime, "database", slow)
             await read.wait()
             await send(2, 3)
             await stream.wait_for('"n":3')
@@ -196,7 +197,7 @@ def test_a_check_goes_on_where_the_one_before_ran_out_of_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Thousands of targets, or rows that are locked, would keep one for minutes."""
-    monkeypatch.setattr(hub_module, "LOOKS_SECONDS", 0.0, raising=False)
+    monkeypatch.setattr(gaps, "LOOKS_SECONDS", 0.0)
 
     async def scene() -> None:
         async with (
@@ -207,7 +208,7 @@ def test_a_check_goes_on_where_the_one_before_ran_out_of_time(
         ):
             hub.topics["a"].doubted = hub.topics["b"].doubted = hub.topics["c"].doubted = True
             for left in (2, 1, 0):
-                await hub._check_positions()
+                await hub.gaps.check()
                 assert sum(topic.doubted for topic in hub.topics.values()) == left
 
     asyncio.run(scene())

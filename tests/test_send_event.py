@@ -200,7 +200,7 @@ def test_an_event_is_part_of_its_transaction() -> None:
     with transaction.atomic():
         async_to_sync(sse.asend_event)("room", "done", 1)
         sse.send_event("room", "done", 2)
-        assert not get_hub().busy
+        assert not get_hub().outbox.busy
         assert get_hub().counts.published == 0
     assert get_hub().counts.published == 2
 

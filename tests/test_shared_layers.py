@@ -11,8 +11,7 @@ from channels.layers import get_channel_layer
 from pytest_django import Settings
 
 from sse import enqueue_sse_message
-from sse.live import hub as hub_module
-from sse.live import membership
+from sse.live import link, membership, upkeep
 from sse.live.hub import Hub
 from tests.harness.redis import RedisServer
 from tests.hubs import OpenedStream, serving_hub, until
@@ -87,7 +86,6 @@ def test_another_consumer_keeps_its_place_when_the_hub_joins(
     if not known:
         parts = {"RedisPubSubLoopLayer": ("a_part_of_another_version",)}
         monkeypatch.setattr(membership, "_PARTS", parts)
-    settings.USE_REDIS_SSE = True
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": backend, "CONFIG": {"hosts": [redis_server.url]}}
     }
@@ -114,7 +112,7 @@ def test_another_consumer_keeps_its_place_when_the_hub_joins(
                 await until_mode(hub, "redis")
                 await consumer.hears()
                 await passes_by_the_layer(stream, 3)
-                await until(lambda: not hub._filling)
+                await until(lambda: not hub.gaps.filling)
             # The hub has left, and it alone.
             await consumer.hears()
 
@@ -125,11 +123,10 @@ def test_a_connection_that_is_silently_gone_is_opened_anew_with_all_it_carried(
     redis_server: RedisServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Subscriptions that Redis has forgotten, on a connection that stays."""
-    settings.USE_REDIS_SSE = True
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": [redis_server.url]}}
     }
-    monkeypatch.setattr(hub_module, "DEAF_AFTER_SECONDS", 1.2)
+    monkeypatch.setattr(link, "DEAF_AFTER_SECONDS", 1.2)
 
     async def scene() -> None:
         layer = get_channel_layer()
@@ -157,7 +154,7 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
             "CONFIG": {"group_expiry": 1},
         }
     }
-    monkeypatch.setattr(hub_module, "CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(upkeep, "CHECK_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("memory")
@@ -181,7 +178,7 @@ def test_a_layer_in_memory_that_forgot_the_hub_is_joined_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As it does with whoever leaves a message unread for a minute."""
-    monkeypatch.setattr(hub_module, "DEAF_AFTER_SECONDS", 1.2)
+    monkeypatch.setattr(link, "DEAF_AFTER_SECONDS", 1.2)
 
     async def scene() -> None:
         layer = get_channel_layer()
@@ -201,9 +198,9 @@ def test_a_layer_in_memory_that_forgot_the_hub_is_joined_again(
 def test_a_busy_loop_in_memory_mode_is_no_outage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hub_module, "PUBLISH_SECONDS", 0.02)
-    monkeypatch.setattr(hub_module, "PROBE_EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(hub_module, "DEAF_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(link, "PUBLISH_SECONDS", 0.02)
+    monkeypatch.setattr(link, "PROBE_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(link, "DEAF_AFTER_SECONDS", 0.2)
 
     async def scene() -> None:
         async with serving_hub() as hub, OpenedStream("a") as stream:

@@ -21,9 +21,9 @@ BEAT = 5.0
 
 # What a process says and writes, and by when it is missed, in a tenth of the time.
 QUICK = {
-    "sse.live.hub.HEARTBEAT_SECONDS": 0.5,
-    "sse.live.hub.PROBE_EVERY_SECONDS": 0.1,
-    "sse.live.hub.PEERS_SECONDS": 0.2,
+    "sse.live.upkeep.HEARTBEAT_SECONDS": 0.5,
+    "sse.live.link.PROBE_EVERY_SECONDS": 0.1,
+    "sse.live.upkeep.PEERS_SECONDS": 0.2,
     "sse.live.peers.APART_AFTER_SECONDS": 1.5,
     "sse.live.peers.GRACE_SECONDS": 0.5,
 }

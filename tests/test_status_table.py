@@ -778,7 +778,7 @@ def test_change_that_is_done_is_not_undone_by_what_comes_after_it(
     def fail(*_: object) -> None:
         raise OperationalError("the database is gone")
 
-    monkeypatch.setattr("sse.live.hub.Hub.publish", fail)
+    monkeypatch.setattr("sse.live.outbox.Outbox.put", fail)
     answer = visitor.post(visitor.at("/escalate"))
     assert answer.status_code == 200
     assert answer.json()["status"] == status_of(visitor.session) == "pending_manual"

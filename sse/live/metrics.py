@@ -1,47 +1,23 @@
-"""What is counted, and how Prometheus reads it.
-
-Streams are counted in plain integers of the hub's one thread, since a counter of the client
-library costs as much as the write it counts.
-"""
+"""How Prometheus reads a hub's numbers. For whoever has prometheus_client installed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-if TYPE_CHECKING:
-    from sse.live.hub import Hub
+from sse.live.counts import Distribution, Snapshot
 
-
-@dataclass(slots=True)
-class Counts:
-    """Since the hub's start."""
-
-    published: int = 0
-    delivered: int = 0
-    delivered_directly: int = 0
-    replayed: int = 0
-    pages_read: int = 0
-    gaps_filled: int = 0
-    replaced: int = 0
-    resets: int = 0
-    slow_cut: int = 0
-    revoked: int = 0
-    opened: int = 0
-    outbox_high_water: int = 0
-    pending_high_water: int = 0
-    outages: int = 0
-    degraded_seconds: float = 0.0
-    refused: dict[str, int] = field(default_factory=dict)
-
-
-_HELP = {
+_TOTALS = {
     "published": "Events handed to the hub for publication",
     "delivered": "Events written to live streams",
     "delivered_directly": "Of these, written past the server's own send",
@@ -57,42 +33,31 @@ _HELP = {
     "degraded_seconds": "Seconds without the layer",
 }
 
-LATENCY = Histogram(
-    "sse_publish_to_write_seconds",
-    "From an event's enqueueing to its being written to this process's streams",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-    registry=None,
-)
-LOOP_LAG = Histogram(
-    "sse_hub_loop_lag_seconds",
-    "How late the hub's loop runs what is due",
-    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
-    registry=None,
-)
+
+def registry(snapshot: Callable[[], Snapshot]) -> CollectorRegistry:
+    """Of a hub's `snapshot`, which is taken at each scrape."""
+    found = CollectorRegistry()
+    found.register(SnapshotCollector(snapshot))
+    return found
 
 
-class HubCollector(Collector):
-    """The numbers of this process's hub at the moment of the scrape."""
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+class SnapshotCollector(Collector):
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self.snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        hub = self.hub
-        for name, text in _HELP.items():
-            value = hub.degraded_seconds() if name == "degraded_seconds" else None
-            yield CounterMetricFamily(
-                f"sse_{name}", text, value if value is not None else getattr(hub.counts, name)
-            )
+        now = self.snapshot()
+        for name, text in _TOTALS.items():
+            yield CounterMetricFamily(f"sse_{name}", text, now.totals[name])
         refused = CounterMetricFamily("sse_refused", "Streams refused", labels=["code"])
-        for code, count in hub.counts.refused.items():
+        for code, count in now.refused.items():
             refused.add_metric([code], count)
         yield refused
         failures = CounterMetricFamily(
             "sse_work_failures", "Times long-running work failed", labels=["work"]
         )
         well = GaugeMetricFamily("sse_work_up", "1 while the work is well", labels=["work"])
-        for name, count, is_well in hub.runtime.supervisor.failures():
+        for name, count, is_well in now.work:
             failures.add_metric([name], count)
             well.add_metric([name], float(is_well))
         yield failures
@@ -100,32 +65,41 @@ class HubCollector(Collector):
         tries = CounterMetricFamily(
             "sse_duty_failures", "Times the database failed a duty of the hub", labels=["duty"]
         )
-        for name, duty in hub.duties.items():
-            tries.add_metric([name], duty.failures)
+        for name, count in now.duty_failures.items():
+            tries.add_metric([name], count)
         yield tries
-        gauges = {
-            "sse_open_streams": ("Open streams", len(hub.streams)),
-            "sse_topics": ("Targets with readers or with a recent one", len(hub.topics)),
-            "sse_breaker_open": (
-                "1 while the layer is held to be away",
-                hub.mode == "degraded",
-            ),
-            "sse_outbox_high_water": (
-                "Most events that waited for publication at once",
-                hub.counts.outbox_high_water,
-            ),
-            "sse_pending_high_water_bytes": (
-                "Most bytes that waited in one connection",
-                hub.counts.pending_high_water,
-            ),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, float(value))
-        yield from LATENCY.collect()
-        yield from LOOP_LAG.collect()
+        yield from _gauges(now)
+        yield _histogram(
+            "sse_publish_to_write_seconds",
+            "From an event's enqueueing to its being written to this process's streams",
+            now.latency,
+        )
+        yield _histogram(
+            "sse_hub_loop_lag_seconds", "How late the hub's loop runs what is due", now.lag
+        )
 
 
-def registry(hub: Hub) -> CollectorRegistry:
-    found = CollectorRegistry()
-    found.register(HubCollector(hub))
-    return found
+def _gauges(now: Snapshot) -> Iterator[Metric]:
+    for name, text, value in (
+        ("open_streams", "Open streams", now.streams),
+        ("topics", "Targets with readers or with a recent one", now.topics),
+        ("breaker_open", "1 while the layer is held to be away", now.degraded),
+        (
+            "outbox_high_water",
+            "Most events that waited for publication at once",
+            now.totals["outbox_high_water"],
+        ),
+        (
+            "pending_high_water_bytes",
+            "Most bytes that waited in one connection",
+            now.totals["pending_high_water"],
+        ),
+    ):
+        yield GaugeMetricFamily(f"sse_{name}", text, float(value))
+
+
+def _histogram(name: str, text: str, seen: Distribution) -> Metric:
+    bounds = [*map(floatToGoString, seen.bounds), "+Inf"]
+    counts = map(float, accumulate(seen.counts))
+    buckets = list(zip(bounds, counts, strict=True))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=seen.total)

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sse.process.registry import Peer
+from sse.process.registry import Peer
 
 # A process that wrote at two moments so far apart, and was not heard in between or for the
 # grace after, lives and is out of reach. One that was killed or stands still does not write.
@@ -33,6 +31,8 @@ class _Watched:
     # The first beat since it was last heard, and the first that came long enough after that.
     silent_since: float | None = None
     proved_at: float | None = None
+    # It has written while this process looked, and so is not merely left behind.
+    wrote: bool = False
 
 
 class Peers:
@@ -44,6 +44,8 @@ class Peers:
         self.unheard = False
         # Those that live, listen, and are not heard.
         self.apart: frozenset[str] = frozenset()
+        # Those that have just written.
+        self.living: frozenset[str] = frozenset()
         self._heard: dict[str, dict[str, float]] = {}
         self._watched: dict[str, _Watched] = {}
 
@@ -66,13 +68,18 @@ class Peers:
         self.apart = frozenset(
             peer.name for peer in listed.values() if self._is_apart(peer, now, listening)
         )
+        self.living = frozenset(
+            name
+            for name, watched in self._watched.items()
+            if watched.wrote and now - watched.beat_at < FRESH_SECONDS
+        )
 
     def _is_apart(self, peer: Peer, now: float, listening: bool) -> bool:
         watched = self._watched.get(peer.name)
         if watched is None:
             watched = self._watched[peer.name] = _Watched(peer.seen_at, now)
         elif watched.seen_at != peer.seen_at:
-            watched.seen_at, watched.beat_at = peer.seen_at, now
+            watched.seen_at, watched.beat_at, watched.wrote = peer.seen_at, now, True
             if watched.silent_since is None:
                 watched.silent_since = now
         since = watched.silent_since

@@ -40,19 +40,21 @@ class Duty:
         *,
         every: float,
         first: float = 0.0,
+        called: asyncio.Event | None = None,
     ) -> None:
-        """`first`: seconds before the first round."""
+        """`first`: seconds before the first round. Whoever sets `called` lets the next one
+        begin at once."""
         self.name = name
         self.work = work
         self.every = every
         self.failures = 0
         self._wait = first
         self._failing_since: float | None = None
-        self._hurry = asyncio.Event()
+        self._called = called or asyncio.Event()
 
     def hurry(self) -> None:
         """Let the next round begin now."""
-        self._hurry.set()
+        self._called.set()
 
     async def run(self, pulse: Pulse) -> None:
         while True:
@@ -75,14 +77,14 @@ class Duty:
     async def _rest(self, pulse: Pulse) -> None:
         until = time.monotonic() + self._wait
         await asyncio.sleep(min(self._wait, PAUSE_SECONDS))
-        while not self._hurry.is_set() and (left := until - time.monotonic()) > 0:
+        while not self._called.is_set() and (left := until - time.monotonic()) > 0:
             pulse(None)
             try:
                 async with asyncio.timeout(min(left, SLEEP_SECONDS)):
-                    await self._hurry.wait()
+                    await self._called.wait()
             except TimeoutError:
                 continue
-        self._hurry.clear()
+        self._called.clear()
 
     def _fails(self, error: BaseException) -> float:
         """For how many seconds it has been failing."""

@@ -12,12 +12,10 @@ from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from django.conf import settings
-
 from sse.live.hub import Hub, get_hub, serve_on
+from sse.live.layers import Layer
 from sse.process.supervisor import Work
 from sse.serving import servers
 
@@ -42,23 +40,15 @@ def _is_known(status: dict[str, Any]) -> bool:
     return status["mode"] != "degraded" or status["reason"] is not None
 
 
-def carrier(status: dict[str, Any]) -> str:
+def carrier(status: dict[str, Any], layer: Layer) -> str:
     """What carries events between processes, by a hub's status. Without passwords."""
     if status["mode"] == "memory":
         return "memory"
-    shards = ", ".join(map(_shown, settings.REDIS_URLS))
-    if status["mode"] == "redis":
-        return f"redis {shards}, connected"
+    shown = " ".join([layer.mode, ", ".join(layer.addresses)]).strip()
+    if status["mode"] != "degraded":
+        return f"{shown}, connected"
     reason = status["reason"] or "no answer yet"
-    return f"degraded, by the database, since redis {shards} is away ({reason})"
-
-
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.hostname is None:
-        return parts.path
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or 6379}{parts.path}"
+    return f"degraded, by the database, since {shown} is away ({reason})"
 
 
 # Requests that are not streams and have not been answered.
@@ -152,7 +142,7 @@ class LifeCycle:
             async with asyncio.timeout(JOINED_SECONDS):
                 while not _is_known(hub.status()):  # noqa: ASYNC110 - polled until its first word
                     await asyncio.sleep(LOOK_SECONDS)
-        logger.info("%s; events: %s", self.about, carrier(hub.status()))
+        logger.info("%s; events: %s", self.about, carrier(hub.status(), hub.layer))
 
     async def stop(self) -> None:
         self._note_order()

@@ -74,7 +74,7 @@ async def ask(
                 )
             # A revocation that came while the right was looked up has not ended this stream,
             # which the hub does not know yet.
-            if isinstance(found, Made) or not hub.revoked_since(began, found.subjects):
+            if isinstance(found, Made) or not hub.revocations.since(began, found.subjects):
                 return found
             request = make_request()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sse.conf import conf
-from sse.live.addresses import network
 from sse.live.hub import Hub
 from sse.streams import refusals
 
@@ -12,7 +11,7 @@ def check(hub: Hub, channel: str, address: str) -> None:
     """Raises Refused for a stream beyond what its first channel or its address may have."""
     of_channel = conf.SSE_MAX_STREAMS_PER_TARGET
     of_address = conf.SSE_MAX_STREAMS_PER_ADDRESS
-    if of_channel and hub.streams_of[channel] >= of_channel:
+    if of_channel and hub.census.of_target(channel) >= of_channel:
         raise refusals.too_many("of this channel", of_channel)
-    if of_address and hub.streams_from[network(address)] >= of_address:
+    if of_address and hub.census.from_address(address) >= of_address:
         raise refusals.too_many("from this address", of_address)

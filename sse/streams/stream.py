@@ -16,12 +16,10 @@ from django.utils import timezone
 
 from sse.conf import conf
 from sse.live.hub import Hub
-from sse.live.topics import Subscription
 from sse.log import frames
 from sse.log.frames import Frame
 from sse.log.targets import storable
 from sse.process import outages
-from sse.process.registry import Opened
 from sse.streams import refusals
 from sse.streams.access import turn
 from sse.streams.answers import Headers, Receive, Send
@@ -98,7 +96,7 @@ class Stream:
         self._named = named
         self._send = send
         self._transport = transport
-        self._subscription = Subscription(hub, self._pump)
+        self._subscription = hub.subscribe(self._pump)
         self._heartbeat = conf.SSE_HEARTBEAT_SECONDS
         self._blocked: asyncio.Task[None] | None = None
         self._catching_up: asyncio.Task[None] | None = None
@@ -111,25 +109,12 @@ class Stream:
         self._started = False
         self._ended = ""
 
-    @property
-    def opened(self) -> Opened:
-        channels = tuple(map(storable, self.targets))
-        return Opened(
-            self.name,
-            channels[0],
-            self.presence,
-            self.address,
-            self.opened_at,
-            self.user_id,
-            channels,
-        )
-
     async def run(self, receive: Receive, after: str | None, headers: Headers) -> None:
         """Serve until the client goes, the stream is ended, or the server stops.
 
         Raises Refused if it cannot begin.
         """
-        self.hub.arrive(self)
+        self.hub.census.arrive(self)
         try:
             try:
                 async with turn(self.hub):
@@ -227,7 +212,7 @@ class Stream:
 
     def _close(self) -> None:
         self._subscription.close()
-        self.hub.depart(self)
+        self.hub.census.depart(self)
         for work in (self._timer, self._blocked, self._catching_up):
             if work is not None:
                 work.cancel()
@@ -350,7 +335,7 @@ class Stream:
         if not self._stalled_since and (pending > PENDING_BYTES or self._blocked):
             self._stalled_since = self.hub.loop.time()
             self._stalled_bytes = pending
-            self.hub.stalled.add(self)
+            self.hub.census.stalled.add(self)
 
     def look(self) -> None:
         """Whether a paused stream's client reads again. If it took nothing at all for
@@ -359,7 +344,7 @@ class Stream:
         now = self.hub.loop.time()
         if pending <= PENDING_BYTES // 2 and not self._blocked:
             self._stalled_since = 0.0
-            self.hub.stalled.discard(self)
+            self.hub.census.stalled.discard(self)
             self._pump()
         elif pending < self._stalled_bytes:
             self._stalled_bytes = pending

@@ -53,7 +53,7 @@ DURATIONS = {
     "TRANSFER_SECONDS": 60.0,
 }
 CONSTANTS = {
-    "sse.live.hub.HEARTBEAT_SECONDS": 1,
+    "sse.live.upkeep.HEARTBEAT_SECONDS": 1,
     "sse.process.registry.FAINT": 4,
     "sse.process.registry.SILENCE": 8,
 }
