@@ -73,19 +73,6 @@ def opening_hours(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def heartbeat(**_: Any) -> list[CheckMessage]:
-    if settings.SSE_HEARTBEAT_SECONDS > 0:
-        return []
-    return [
-        Error(
-            f"SSE_HEARTBEAT_SECONDS is {settings.SSE_HEARTBEAT_SECONDS:g}: streams would write "
-            "heartbeats without a pause.",
-            hint="Set it to a number of seconds above 0; 15 suits most proxies.",
-            id="config.E004",
-        )
-    ]
-
-
 def agent_absence(**_: Any) -> list[CheckMessage]:
     # A day: who is away for longer than that is not at work.
     if 1 <= settings.AGENT_ABSENCE_SECONDS <= 86_400:
@@ -143,19 +130,6 @@ def ways_of_assignment(**_: Any) -> list[CheckMessage]:
             f"ASSIGNMENT is {settings.ASSIGNMENT!r}, which is no way to assign conversations.",
             hint=f"Set it to one of: {', '.join(settings.ASSIGNMENTS)}.",
             id="config.E016",
-        )
-    ]
-
-
-def database(**_: Any) -> list[CheckMessage]:
-    if connection.vendor in ("sqlite", "postgresql"):
-        return []
-    return [
-        Error(
-            f"The database is {connection.vendor}; the event log's SQL is for SQLite and "
-            "PostgreSQL.",
-            hint="Set DATABASE_URL to sqlite:///… or postgres://….",
-            id="config.E005",
         )
     ]
 
@@ -371,12 +345,10 @@ ALL = (
     service,
     ai_backend,
     opening_hours,
-    heartbeat,
     agent_absence,
     watch,
     transfers,
     ways_of_assignment,
-    database,
     database_threads,
     database_deadline,
     answers,

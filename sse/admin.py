@@ -3,6 +3,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from sse.log.targets import readable
 from sse.models import Event, Lease, OpenStream, Process, Target
 from sse.process import registry
 from sse.revocation import close_streams
@@ -53,15 +54,25 @@ class ProcessAdmin(ReadOnlyAdmin):
 class OpenStreamAdmin(ReadOnlyAdmin):
     """Streams of all living processes, a few seconds old, and a way to end one."""
 
-    list_display = ["name", "target", "subject", "address", "opened_at", "process"]
+    list_display = [
+        "name", "channels", "user_id", "subject", "address", "opened_at", "process",
+    ]  # fmt: skip
     list_select_related = ["process"]
     list_filter = ["process"]
-    search_fields = ["target", "subject", "address"]
+    search_fields = ["target", "further__channel", "user_id", "subject", "address"]
+    readonly_fields = ["channels"]
+    exclude = ["target"]
     actions = ["kick"]
     ordering = ["-opened_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OpenStream]:
-        return registry.open_streams()
+        return registry.open_streams().prefetch_related("further")
+
+    @admin.display(description=_("channels"), ordering="target")
+    def channels(self, stream: OpenStream) -> str:
+        """All that are known: of a stream of nobody the first."""
+        further = (each.channel for each in stream.further.all())
+        return ", ".join(map(readable, [stream.target, *sorted(further)]))
 
     def has_kick_permission(self, request: HttpRequest) -> bool:
         """For those who may change streams; nobody may change what is written of them."""

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core.checks import register
 from django.utils.translation import gettext_lazy as _
 
 from sse.accounts import heed_accounts
@@ -11,4 +12,8 @@ class SseConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from sse import checks
+
+        for check in checks.ALL:
+            register(check)
         heed_accounts()

@@ -58,9 +58,25 @@ def test_service_that_exists(settings: Settings, value: str) -> None:
         ("TRANSFER_SECONDS", float("inf"), "config.E014"),
         ("ASSIGNMENT", "", "config.E016"),
         ("ASSIGNMENT", "on", "config.E016"),
-        ("SSE_HEARTBEAT_SECONDS", 0.0, "config.E004"),
-        ("SSE_HEARTBEAT_SECONDS", -1.0, "config.E004"),
-        ("SSE_HEARTBEAT_SECONDS", float("nan"), "config.E004"),
+        ("SSE_HEARTBEAT_SECONDS", 0.0, "sse.E003"),
+        ("SSE_HEARTBEAT_SECONDS", -1.0, "sse.E003"),
+        ("SSE_HEARTBEAT_SECONDS", float("nan"), "sse.E003"),
+        ("SSE_HEARTBEAT_SECONDS", "15", "sse.E003"),
+        ("SSE_MAX_STREAM_SECONDS", 0, "sse.E003"),
+        ("SSE_DATABASE_SECONDS", None, "sse.E003"),
+        ("SSE_RETENTION_HOURS", float("inf"), "sse.E003"),
+        ("SSE_RETENTION_EVENTS", 0, "sse.E003"),
+        ("SSE_MAX_STREAMS_PER_TARGET", -1, "sse.E003"),
+        ("SSE_MAX_STREAMS_PER_ADDRESS", True, "sse.E003"),
+        ("SSE_CHANNEL_LAYER", "redis", "sse.E002"),
+        ("SSE_JSON_ENCODER", "nowhere.Encoder", "sse.E004"),
+        ("SSE_JSON_ENCODER", "json.dumps", "sse.E004"),
+        ("SSE_JSON_ENCODER", "Encoder", "sse.E004"),
+        ("SSE_ALLOWED_ORIGINS", "https://shop.example.com", "sse.E005"),
+        ("SSE_ALLOWED_ORIGINS", ["https://shop.example.com/"], "sse.E005"),
+        ("SSE_ALLOWED_ORIGINS", ["shop.example.com"], "sse.E005"),
+        ("SSE_ALLOWED_ORIGINS", ["http://["], "sse.E005"),
+        ("SSE_HEARTBEAT_SECOND", 15.0, "sse.W003"),
         ("AI_ANSWER_CHARACTERS", 0, "config.E008"),
         ("AI_ANSWER_CHARACTERS", 8001, "config.E008"),
         ("AI_ANSWER_SECONDS", -1.0, "config.E008"),
@@ -90,7 +106,7 @@ def test_setting_that_cannot_work_is_named(
     assert name in messages[check].msg
     assert messages[check].hint
     with pytest.raises(CommandError, match=check):
-        call_command("check")
+        call_command("check", "--fail-level", "WARNING")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +119,8 @@ def test_setting_that_cannot_work_is_named(
         ("ASSIGNMENT", "round_robin"),
         ("ASSIGNMENT", "least_busy"),
         ("SSE_HEARTBEAT_SECONDS", 0.1),
+        ("SSE_ALLOWED_ORIGINS", ["https://shop.example.com:8443", "http://[::1]"]),
+        ("CHANNEL_LAYERS", {}),
     ],
 )
 def test_setting_that_works_is_not_named(settings: Settings, name: str, value: Any) -> None:
@@ -201,7 +219,39 @@ def test_database_that_cannot_hold_the_log(
     monkeypatch: pytest.MonkeyPatch, vendor: str
 ) -> None:
     monkeypatch.setattr(connection, "vendor", vendor)
-    assert vendor in found()["config.E005"].msg
+    monkeypatch.setattr(connection, "display_name", vendor.title())
+    assert vendor.title() in found()["sse.E001"].msg
+
+
+def test_sqlite_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
+    assert "3.35" in found()["sse.E001"].msg
+
+
+def test_layers_among_which_the_default_is_not(settings: Settings) -> None:
+    layer = settings.CHANNEL_LAYERS["default"]
+    settings.CHANNEL_LAYERS = {"sockets": layer}
+    assert "'sockets'" in (found()["sse.W002"].hint or "")
+    settings.SSE_CHANNEL_LAYER = "sockets"
+    assert found() == {}
+    settings.CHANNEL_LAYERS = {"sockets": {"BACKEND": "nowhere.Layer"}}
+    assert "cannot be imported" in found()["sse.E002"].msg
+    settings.CHANNEL_LAYERS = {"sockets": {}}
+    assert "names no BACKEND" in found()["sse.E002"].msg
+
+
+def test_setting_with_a_slip_is_told_its_name(settings: Settings) -> None:
+    settings.SSE_RETENTION_HOUR = 3
+    assert found()["sse.W003"].hint == "Did you mean SSE_RETENTION_HOURS?"
+    del settings.SSE_RETENTION_HOUR
+    settings.SSE_QQ = 1
+    assert "SSE_CHANNEL_LAYER" in (found()["sse.W003"].hint or "")
+
+
+def test_threads_of_a_purpose_are_one_or_more(settings: Settings) -> None:
+    settings.SSE_DATABASE_THREADS = {**settings.SSE_DATABASE_THREADS, "log": 0}
+    assert set(found()) == {"sse.E003"}
 
 
 def test_command_line_says_all_that_is_wrong_at_once(database: Database) -> None:
