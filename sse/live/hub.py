@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -24,7 +25,7 @@ from sse.live.census import Census
 from sse.live.counts import Counts, Distribution, Snapshot
 from sse.live.exchange import Exchange
 from sse.live.gaps import Gaps
-from sse.live.layers import configured_layer
+from sse.live.layers import Layer, configured_layer
 from sse.live.link import Link
 from sse.live.outage import Outage
 from sse.live.outbox import Outbox, Outgoing
@@ -50,11 +51,12 @@ class Hub:
     Used on its loop, except `publish`, `drain`, and what only tells how it is.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, layer: Layer | None = None) -> None:
+        """`layer`: else the one that the settings name."""
         self.runtime = runtime
         self.loop = runtime.loop
         self.name = runtime.name
-        self.layer = configured_layer()
+        self.layer = layer or configured_layer()
         self.counts = counts = Counts()
         self.listening = False
         self.closing = False
@@ -196,7 +198,7 @@ def get_hub() -> Hub:
     if hub is not None and hub.runtime is runtime:
         return hub
     hub = _make(runtime)
-    atexit.register(_drain_at_exit, hub)
+    atexit.register(_drain_at_exit, hub, os.getpid())
     return hub
 
 
@@ -215,8 +217,27 @@ def _make(runtime: Runtime) -> Hub:
         return _hub
 
 
-def _drain_at_exit(hub: Hub) -> None:
-    if hub.loop.is_running() and hub.outbox.busy:
+def stand_in(hub: Hub | None) -> Hub | None:
+    """Make another one, beside its runtime, that of this process; the one before."""
+    global _hub
+    with _lock:
+        before, _hub = _hub, hub
+        return before
+
+
+def _begin_anew() -> None:
+    """In a forked child: one of the parent's threads may have held the lock."""
+    global _lock, _hub
+    _lock = threading.Lock()
+    _hub = None
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _drain_at_exit(hub: Hub, pid: int) -> None:
+    # A forked child inherits the call, but not the loop's thread.
+    if pid == os.getpid() and hub.loop.is_running() and hub.outbox.busy:
         future = asyncio.run_coroutine_threadsafe(hub.outbox.drain(), hub.loop)
         try:
             future.result(timeout=DRAIN_SECONDS)

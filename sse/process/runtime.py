@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from django.db import connections
+
 from sse.conf import conf
 from sse.process.database import Pools
 from sse.process.supervisor import Supervisor
@@ -65,6 +67,10 @@ class Runtime:
         """
         return await self.pools[purpose].run(work, *args, seconds=seconds)
 
+    def let_go_of_connections(self) -> None:
+        """Called on a thread that was borrowed for database work, at its end."""
+        connections.close_all()
+
     async def end_tasks(self, more: Callable[[], list[asyncio.Task[Any]]]) -> None:
         """Cancel what is kept or was spawned, and `more`; takes two seconds at most."""
         for _ in range(CANCEL_ATTEMPTS):
@@ -101,6 +107,24 @@ def run_on(loop: asyncio.AbstractEventLoop) -> Runtime:
             _runtime = Runtime(loop)
             _pid = os.getpid()
         return _runtime
+
+
+def stand_in(runtime: Runtime | None) -> Runtime | None:
+    """Make another one that of this process, as tests do; the one before."""
+    global _runtime, _pid
+    with _lock:
+        before, _runtime, _pid = _runtime, runtime, os.getpid()
+        return before
+
+
+def _begin_anew() -> None:
+    """In a forked child: the parent's threads are not here, and one may have held the lock."""
+    global _lock, _runtime
+    _lock = threading.Lock()
+    _runtime = None
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _start_loop_thread() -> asyncio.AbstractEventLoop:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
-from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
@@ -102,7 +101,7 @@ async def _on_the_loop(
 ) -> Grant | Made:
     """As a task of its own, which is left behind if it hangs: what it does in a thread cannot
     be ended."""
-    deciding = hub.runtime.loop.create_task(_decide_async(authorize, request, kwargs))
+    deciding = hub.runtime.loop.create_task(_decide_async(hub, authorize, request, kwargs))
     try:
         await asyncio.wait([deciding], timeout=conf.SSE_DATABASE_SECONDS)
     finally:
@@ -121,7 +120,10 @@ def _let_go(task: asyncio.Task[Any]) -> None:
 
 
 async def _decide_async(
-    authorize: Callable[..., Awaitable[Any]], request: HttpRequest, kwargs: dict[str, Any]
+    hub: Hub,
+    authorize: Callable[..., Awaitable[Any]],
+    request: HttpRequest,
+    kwargs: dict[str, Any],
 ) -> Grant | Made:
     _know_the_prefix(request)
     async with ThreadSensitiveContext():
@@ -135,7 +137,7 @@ async def _decide_async(
             finally:
                 await sync_to_async(result.close)()
         finally:
-            await sync_to_async(connections.close_all)()
+            await sync_to_async(hub.runtime.let_go_of_connections)()
 
 
 def _know_the_prefix(request: HttpRequest) -> None:
