@@ -558,12 +558,20 @@ def test_session_that_is_gone_gives_way_to_a_new_one(pages: Pages, scripted: Ser
 def test_tabs_of_one_customer_share_the_conversation(pages: Pages, scripted: Service) -> None:
     first = open_chat(pages, scripted, "/chat/")
     second = first.context.new_page()
+    streams: list[str] = []
+    first.context.on("request", lambda r: "/events" in r.url and streams.append(r.url))
     second.goto(f"{scripted.base_url}/chat/")
     expect(second.get_by_test_id("greeting")).to_be_visible()
     write(first, "say: hello")
     expect(second.get_by_text("hello", exact=True)).to_be_visible()
     write(second, "say: goodbye")
     expect_same_threads(first, second, 4)
+    # And one connection.
+    assert len(streams) == 1
+    first.close()
+    write(second, "say: alone")
+    expect(second.get_by_text("alone", exact=True)).to_be_visible()
+    assert len(streams) == 2
 
 
 def test_earlier_messages_are_shown_on_request(
