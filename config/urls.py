@@ -4,14 +4,16 @@ from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from config import api, health
+from ai_chatbot import replies
+from config import api
+from sse.prometheus import Metrics
 
 handler500 = "config.errors.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("favicon.ico", RedirectView.as_view(url=static("ai_chatbot/icon.svg"))),
-    path("metrics", health.Metrics(), name="metrics"),
+    path("metrics", Metrics([replies.METRICS]), name="metrics"),
     *api.urlpatterns(),
 ]
 if settings.SERVES_CHATBOT:

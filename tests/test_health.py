@@ -10,6 +10,7 @@ from django.db import DatabaseError, Error, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from config import health
+from sse.health import STALE_SECONDS
 from sse.live.hub import Hub
 from sse.process import outages
 from sse.process.runtime import Runtime
@@ -57,7 +58,7 @@ def test_database_that_takes_no_changes(listening: Hub, trouble: str, database: 
 def test_one_beat_that_met_a_lock_is_no_outage_and_silence_is(listening: Any) -> None:
     listening.beats.trouble = "busy"
     assert health.health(listening)[0] == 200
-    listening.beats.last = health.STALE_SECONDS + 1
+    listening.beats.last = STALE_SECONDS + 1
     status, said = health.health(listening)
     assert (status, said["database"]) == (503, "down")
 

@@ -21,7 +21,7 @@ from pytest_django import Settings
 from ai_chatbot import letters, links, outbox
 from ai_chatbot.conversation import handoff, presence
 from ai_chatbot.models import ChatSession, HandoffRecord, Mail, Message
-from config.health import PROBES
+from config.health import Health, health
 from sse.models import OpenStream, Process
 from tests.harness.mail import MailServer, text_of
 from tests.harness.ports import free_port
@@ -373,7 +373,7 @@ def test_both_mails_arrive(mail_server: MailServer, hurried: None) -> None:
     assert customer["In-Reply-To"] == staff["Message-ID"]
     assert Mail.objects.filter(sent_at__isnull=False, tries=1, error="").count() == 2
     assert outbox.standing() == {"waiting": 0, "failed": 0}
-    assert PROBES["health"].view(browser().get("/api/livez").wsgi_request).status_code == 200
+    assert Health(health)(browser().get("/api/livez").wsgi_request).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

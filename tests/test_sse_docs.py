@@ -9,6 +9,17 @@ from sse import conf
 from tests.harness.environment import ROOT
 from tests.published.documents import PAGES, Block, blocks, pages, text_of
 
+APP = ROOT / "sse"
+
+
+def listed(page: str) -> set[str]:
+    """What stands as code at the beginning of a row of one of its tables."""
+    return set(re.findall(r"^\| `([^`]+)`", text_of(page), re.MULTILINE))
+
+
+def sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in APP.rglob("*.py"))
+
 
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `(SSE_\w+)` \| `(.+?)` \|", text_of("settings.md"), re.MULTILINE)
@@ -29,6 +40,20 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set(sse.__all__) <= documented
     for name in documented & set(sse.__all__):
         assert getattr(sse, name)
+
+
+def test_every_check_is_in_the_reference() -> None:
+    there = set(re.findall(r'"(sse\.[EW]\d+)"', sources()))
+
+    assert there
+    assert there == {name for name in listed("reference.md") if re.match(r"sse\.[EW]\d", name)}
+
+
+def test_every_command_is_in_the_reference() -> None:
+    there = {path.stem for path in (APP / "management" / "commands").glob("[!_]*.py")}
+    listed_ones = re.findall(r"^\| `manage\.py (\w+)", text_of("reference.md"), re.MULTILINE)
+
+    assert set(listed_ones) == there
 
 
 def test_every_link_leads_somewhere() -> None:

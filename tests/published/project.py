@@ -46,6 +46,8 @@ class Project:
         }
         self.env = kept | env | {"PATH": f"{programs}:{os.environ['PATH']}"}
         self.env["VIRTUAL_ENV"] = str(programs.parent)
+        # gunicorn leaves files there.
+        self.env["HOME"] = str(directory)
 
     def follow(self, page: str) -> Self:
         """Everything that the page says, from top to bottom."""
