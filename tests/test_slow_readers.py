@@ -33,7 +33,7 @@ EVENTS_PER_SECOND = 80.0
 FLOOD = 200
 STALLED = 3
 COST_BYTES = 5 * 1024 * 1024
-STALLED_AFTER = "sse.streams.stream.STALLED_SECONDS"
+STALLED_AFTER = "sse.streams.writer.STALLED_SECONDS"
 # After three seconds in which a client took nothing; the flood itself takes as many.
 CUT_SECONDS = 20.0
 

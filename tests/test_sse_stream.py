@@ -339,7 +339,7 @@ def test_a_function_knows_who_asks(address: str, alice: User) -> None:
         assert (await site.ask(address)).code == (403, "FORBIDDEN")
         assert (await site.ask(address, cookie="support_session=a\x00b")).code[0] == 403
         async with site.listen(address, cookie=cookie) as listening:
-            (opened,) = get_hub().streams
+            (opened,) = get_hub().census.streams
             assert opened.user_id == str(alice.pk)
             assert f"sse:user:{alice.pk}" in opened.subjects
             assert [s for s in opened.subjects if s.startswith("sse:session:")]
@@ -354,15 +354,15 @@ def test_nobody_is_looked_up_unless_the_function_does(alice: User) -> None:
 
     async def scene(site: Site) -> None:
         async with site.listen("/told/?channel=a", cookie=cookie):
-            (opened,) = get_hub().streams
+            (opened,) = get_hub().census.streams
             assert opened.user_id == ""
             assert not [s for s in opened.subjects if s.startswith("sse:")]
         # A channel that is open to all has no function that could.
         async with site.listen("/news/", cookie=cookie):
-            (opened,) = get_hub().streams
+            (opened,) = get_hub().census.streams
             assert opened.user_id == str(alice.pk)
         async with site.listen("/news/"):
-            (opened,) = get_hub().streams
+            (opened,) = get_hub().census.streams
             assert opened.user_id == ""
 
     served(scene)
@@ -376,7 +376,7 @@ def test_decorators_of_views_work_on_it(alice: User) -> None:
         assert sent.status == 302
         assert sent.headers["location"].endswith("?next=/members/")
         async with site.listen("/members/", cookie=cookie):
-            (opened,) = get_hub().streams
+            (opened,) = get_hub().census.streams
             assert opened.targets == (f"member-{alice.pk}",)
 
     served(scene)
@@ -391,10 +391,10 @@ def test_a_right_that_is_taken_while_it_is_looked_up_is_looked_up_again(alice: U
         asked.append("")
         if len(asked) == 1:
             hub = get_hub()
-            known = len(hub._revoked)
+            known = len(hub.revocations._latest)
             sse.close_streams(alice)
             heard = asyncio.run_coroutine_threadsafe(
-                until(lambda: len(hub._revoked) > known), hub.loop
+                until(lambda: len(hub.revocations._latest) > known), hub.loop
             )
             heard.result(10)
         return "news"
@@ -403,7 +403,7 @@ def test_a_right_that_is_taken_while_it_is_looked_up_is_looked_up_again(alice: U
         urlpatterns.append(path("once/", make_stream(once)))
         try:
             async with site.listen("/news/"):
-                await until(lambda: get_hub()._control.opened)
+                await until(lambda: get_hub().revocations.heeded)
             async with site.listen("/once/", cookie=cookie):
                 assert len(asked) == 2
         finally:
@@ -425,7 +425,7 @@ def test_what_a_function_sets_for_its_thread_ends_with_it() -> None:
         try:
             for _ in range(3):
                 async with site.listen("/speaks/"):
-                    (opened,) = get_hub().streams
+                    (opened,) = get_hub().census.streams
                     assert opened.targets == ("en",)
         finally:
             urlpatterns.pop()
@@ -707,7 +707,7 @@ def test_a_second_entry_is_no_second_process(caplog: pytest.LogCaptureFixture) -
             await sse.asend_event("news", "row", 1)
             await one.wait_for("event: row\n")
             await two.wait_for("event: row\n")
-            assert len(get_hub().streams) == 2
+            assert len(get_hub().census.streams) == 2
             await until(lambda: "events: memory" in caplog.text)
 
     with caplog.at_level(logging.INFO, "sse.server"):
