@@ -104,3 +104,11 @@ class Health(Probe):
     def look(self) -> HttpResponse:
         status, body = self._look(get_hub())
         return JsonResponse(body, status=status)
+
+
+class NoMetrics(Probe):
+    """Stands for sse.prometheus.Metrics where prometheus_client is not installed."""
+
+    def look(self) -> HttpResponse:
+        text = 'Metrics need prometheus_client: pip install "django-durable-sse[metrics]"\n'
+        return HttpResponse(text, status=501, content_type="text/plain")

@@ -2,16 +2,20 @@
 
 from importlib.util import find_spec
 
-from django.urls import URLPattern, path
+from django.urls import path
 
-from sse.health import Health, health, livez, readyz
+from sse.health import Health, NoMetrics, health, livez, readyz
+from sse.streams.routes import Probe
 
-urlpatterns: list[URLPattern] = [
-    path("health", Health(health)),
-    path("livez", Health(livez)),
-    path("readyz", Health(readyz)),
-]
+metrics: Probe = NoMetrics()
 if find_spec("prometheus_client"):
     from sse.prometheus import Metrics
 
-    urlpatterns.append(path("metrics", Metrics()))
+    metrics = Metrics()
+
+urlpatterns = [
+    path("health", Health(health)),
+    path("livez", Health(livez)),
+    path("readyz", Health(readyz)),
+    path("metrics", metrics),
+]

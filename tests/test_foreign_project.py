@@ -16,6 +16,11 @@ from sse.asgi import get_asgi_application
 application = get_asgi_application()
 """
 
+PROBES = """
+from django.urls import include, path
+urlpatterns = [path("sse/", include("sse.urls"))]
+"""
+
 
 def test_nothing_but_the_app_and_other_habits(tmp_path: Path) -> None:
     """No accounts, no admin, no time zones, keys of another type, no entry."""
@@ -26,9 +31,12 @@ def test_nothing_but_the_app_and_other_habits(tmp_path: Path) -> None:
         USE_TZ = False
         TIME_ZONE = "Asia/Shanghai"
         """,
+        urls=PROBES,
     )
     found = project.run(
         """
+        # As where it is not installed.
+        sys.modules["prometheus_client"] = None
         call_command("makemigrations", check=True, dry_run=True, verbosity=0)
         call_command("migrate", verbosity=0)
         from datetime import datetime, timedelta
@@ -49,7 +57,12 @@ def test_nothing_but_the_app_and_other_habits(tmp_path: Path) -> None:
         kept = Event.objects.count()
         Event.objects.update(created_at=datetime.now() - timedelta(hours=71))
         call_command("prune_events", verbosity=0)
+        from django.test import Client
+        answers = [Client().get(f"/sse/{name}") for name in ("health", "livez", "metrics")]
         found = {
+            "answers": [answer.status_code for answer in answers],
+            "health": [answers[0].json()[name] for name in ("status", "database", "work")],
+            "metrics": "prometheus_client" in answers[2].content.decode(),
             "checks": sorted(m.id for m in run_checks()),
             "cursors": [before.rpartition("-")[2], after.rpartition("-")[2]],
             "users": [reader["user_id"] for reader in here],
@@ -60,6 +73,9 @@ def test_nothing_but_the_app_and_other_habits(tmp_path: Path) -> None:
         """
     )
     assert found == {
+        "answers": [200, 200, 501],
+        "health": ["ok", "ok", []],
+        "metrics": True,
         "checks": ["sse.W001", "sse.W004"],
         "cursors": ["0", "1"],
         "users": ["7"],
@@ -130,9 +146,13 @@ def test_with_all_of_djangos_apps_and_a_user_model_of_its_own(tmp_path: Path) ->
         asgi=ENTRY,
         urls="""
         from django.contrib import admin
-        from django.urls import path
+        from django.urls import include, path
         from sse import stream
-        urlpatterns = [path("admin/", admin.site.urls), path("events/", stream("room"))]
+        urlpatterns = [
+            path("admin/", admin.site.urls),
+            path("events/", stream("room")),
+            path("sse/", include("sse.urls")),
+        ]
         """,
     )
     found = project.run(
@@ -170,7 +190,9 @@ def test_with_all_of_djangos_apps_and_a_user_model_of_its_own(tmp_path: Path) ->
         for address in ("?q=room", "?q=cellar", f"{OpenStream.objects.get().pk}/change/"):
             page = client.get(f"/admin/sse/openstream/{address}").content.decode()
             shown.append(str(one.pk) in page and "hall, room" in page)
+        numbers = client.get("/sse/metrics").content.decode()
         found = {
+            "metrics": "sse_open_streams" in numbers,
             "checks": [str(m) for m in run_checks()],
             "here": [reader["user_id"] == one.pk for reader in here],
             "ended": ended,
@@ -179,6 +201,7 @@ def test_with_all_of_djangos_apps_and_a_user_model_of_its_own(tmp_path: Path) ->
         """
     )
     assert found == {
+        "metrics": True,
         "checks": [],
         "here": [True],
         "ended": ["g", "c", "g", "c"],
