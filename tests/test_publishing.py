@@ -1,8 +1,11 @@
 """Enqueueing: from any process, in a transaction, and whatever state Redis is in."""
 
 import itertools
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from tests.chaos.proxy import SlowProxy
 from tests.chaos.worker import Worker
 from tests.harness import expect
 from tests.harness.client import Clients
+from tests.harness.environment import ROOT
 from tests.harness.redis import RedisServer
 from tests.harness.services import Service, Services
 from tests.harness.streams import Event, EventStream
@@ -373,6 +377,34 @@ def test_a_publishing_process_has_one_connection_to_redis(
     assert sorted(numbers(stream)) == list(range(60))
     assert kinds_of_connections(module_redis_server, worker.pid) == ["normal"]
     assert kinds_of_connections(module_redis_server, undisturbed.pid) == ["normal", "pubsub"]
+
+
+def test_forked_processes_send_by_themselves_and_end(
+    undisturbed: Service, clients: Clients, module_redis_server: RedisServer
+) -> None:
+    customer = clients.customer(undisturbed)
+    stream = customer.stream()
+    stream.wait_for("connected")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.forking", customer.session],
+        cwd=ROOT,
+        env=undisturbed.database.environment(
+            USE_REDIS_SSE="true", REDIS_URL=module_redis_server.url
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    arrived: list[Event] = stream.wait_for_count("numbered", 55)
+    assert numbers(stream) == list(range(55))
+    # Sooner than the log is looked at: the children gave theirs to Redis, too.
+    assert all(event.received_at - event.timestamp < 2 for event in arrived)
+    # Beside the main thread, the one of the loop.
+    assert json.loads(ended.stdout) == {"ended": [0, 0, 0], "threads": 2}
+    assert "the process ends before" not in ended.stderr
 
 
 def kinds_of_connections(server: RedisServer, pid: int) -> list[str]:
