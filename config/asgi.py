@@ -7,12 +7,14 @@ import time
 
 import django
 
+from config import postgresql
 from sse.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+postgresql.bound_waits()
 django.setup(set_prefix=False)
 
-from config import postgresql, startup  # noqa: E402 - Django must be set up first
+from config import startup  # noqa: E402 - Django must be set up first
 
 # From the order to stop to the end of the process, if it does not end by itself.
 EXIT_SECONDS = 10.0
@@ -30,7 +32,6 @@ def leave_for_certain() -> None:
     threading.Thread(target=leave, name="exit", daemon=True).start()
 
 
-postgresql.bound_waits()
 startup.warn_of_unread()
 startup.warn_of_mail()
 application = get_asgi_application(

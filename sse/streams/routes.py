@@ -6,7 +6,6 @@ Django, where it comes upon one (under WSGI, or its own ASGI handler), calls it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,15 +140,3 @@ def _pruned(part: URLPattern | URLResolver) -> _Branch | None:
         return None
     beyond = tuple(branch for each in part.url_patterns if (branch := _pruned(each)))
     return _Branch(part.pattern, beyond) if beyond else None
-
-
-def endpoints(part: URLPattern | URLResolver | None = None) -> Iterator[Endpoint]:
-    """All that stand in the project's URLconf, those that cannot be found included."""
-    if part is None:
-        part = get_resolver()
-    if isinstance(part, URLPattern):
-        if isinstance(part.callback, Endpoint):
-            yield part.callback
-        return
-    for each in part.url_patterns:
-        yield from endpoints(each)
