@@ -64,6 +64,7 @@ class ScriptedStreams(ThreadingHTTPServer):
         self.refusals: list[Refusal] = []
         self.chunks: list[bytes] = []
         self.heartbeat = 1000.0
+        self.beats = 0
         self.retry = 20
         # Streams that began before are to end.
         self.generation = 0
@@ -215,6 +216,7 @@ class _Answers(BaseHTTPRequestHandler):
                 heard = time.monotonic()
             elif time.monotonic() - heard > server.heartbeat and not server.mute:
                 self._control(named, "heartbeat", {})
+                server.beats += 1
                 heard = time.monotonic()
             else:
                 # To notice who has gone. Not to be mistaken for a word of the server's.

@@ -299,12 +299,28 @@ def test_silent_connection_is_given_up(pages: Pages, server: ScriptedStreams) ->
     heard.wait([1])
 
 
+def test_heartbeats_say_how_long_a_silence_may_be(
+    pages: Pages, server: ScriptedStreams
+) -> None:
+    page = pages.open()
+    page.clock.install()
+    page.goto(server.origin)
+    server.heartbeat = 0.1
+    heard = listen(page, share=False)
+    wait_until(lambda: server.beats >= 3, what="heartbeats")
+    server.send("room", "m", 1)
+    heard.wait([1])
+    server.mute = True
+    page.clock.run_for(6_000)
+    wait_until(lambda: len(server.openings) == 2, what="another try")
+
+
 def test_tabs_share_a_connection_and_another_takes_over(
     pages: Pages, server: ScriptedStreams
 ) -> None:
     first = tab(pages, server)
-    leader = listen(first)
-    others = [listen(tab(pages, server, first)) for _ in range(2)]
+    leader = listen(first, "/named/room/")
+    others = [listen(tab(pages, server, first), "/named/room/") for _ in range(2)]
     server.send("room", "m", 1)
     server.send("room", "typing", "live", durable=False)
     for heard in (leader, *others):
@@ -508,6 +524,17 @@ def test_over_plain_http_every_listener_has_a_connection_of_its_own(
     for heard in tabs:
         heard.wait([1])
     only(server, 2)
+
+
+def test_server_whose_ids_are_no_cursors_is_read_by_each_tab_itself(
+    pages: Pages, server: ScriptedStreams
+) -> None:
+    server.chunks = [b"event: sse-connected\ndata: {}\n\n", b"event: m\nid: y\ndata: 1\n\n"]
+    first = tab(pages, server)
+    for page in (first, tab(pages, server, first)):
+        heard = begin(page, "/raw/")
+        wait_until(lambda h=heard: h.data, what="an event")
+        assert heard.data[0] == 1
 
 
 def test_tabs_come_and_go_while_events_are_sent(pages: Pages, server: ScriptedStreams) -> None:

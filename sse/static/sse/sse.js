@@ -291,6 +291,7 @@ class Connection {
     if (this.#beatAt) {
       const silence = SILENT_BEATS * (now - this.#beatAt);
       this.#silence = Math.min(MOST_SILENCE_MS, Math.max(LEAST_SILENCE_MS, silence));
+      this.#arm();
     }
     this.#beatAt = now;
   }
