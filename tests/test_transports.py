@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from sse.streams import transports
 from sse.streams.transports import (
+    REFUSED,
     DaphneTransport,
     DirectDaphneTransport,
     Transport,
@@ -221,7 +222,7 @@ class OtherChannel(HTTPChannel):
 def test_unknown_connection_is_left_to_its_server(send: Any) -> None:
     transport = behind(send)
     assert type(transport) is Transport
-    assert transport.write(b"5\r\nhello\r\n") is False
+    assert transport.write(b"5\r\nhello\r\n") == REFUSED
     assert transport.pending() == 0
     transport.abort()
     transport.give_up_after(15)

@@ -30,9 +30,16 @@ TESTED_VERSIONS = {
     "uvicorn": ("0.54.",),
 }
 
+# The same of Python, for what asyncio does in a plain connection, and what is read of that.
+TESTED_PYTHONS = ((3, 11),)
+_ASYNCIO_PARTS = ("_sock", "_buffer", "_conn_lost", "_eof")
+
 # What is read of Twisted's connections. Without them, too, a connection is unknown.
 _SOCKET_PARTS = ("socket", "dataBuffer", "offset", "_tempDataLen")
 _TLS_PARTS = ("_aggregator", "_appSendBuffer")
+
+# In place of a number of bytes.
+REFUSED = -1
 
 # Linux: how long sent bytes may stay unacknowledged before the connection is given up.
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -45,11 +52,11 @@ class Transport:
         """Bytes that were sent and are still in this process."""
         return 0
 
-    def write(self, chunk: bytes) -> bool:
+    def write(self, chunk: bytes) -> int:
         """Put an HTTP chunk on the connection without the server's own ceremony, which costs
-        several times as much as the write. False, and nothing done, unless the response is a
-        chunked one in mid-stream; then `send` has to do it."""
-        return False
+        several times as much as the write; what is `pending` then. REFUSED, and nothing done,
+        unless the response is a chunked one in mid-stream; then `send` has to do it."""
+        return REFUSED
 
     def lingers(self) -> bool:
         """Whether the connection is still open and its server, told to stop, waits for it."""
@@ -129,9 +136,10 @@ class DirectDaphneTransport(DaphneTransport):
 
     __slots__ = ()
 
-    def write(self, chunk: bytes) -> bool:
+    def write(self, chunk: bytes) -> int:
         request = self._request
-        connection = self._connection
+        channel = getattr(request, "channel", None)
+        connection = None if channel is None else channel.transport
         if (
             connection is None
             or request.finished
@@ -143,18 +151,18 @@ class DirectDaphneTransport(DaphneTransport):
             or connection._tempDataLen
             or connection.dataBuffer
         ):
-            return False
+            return REFUSED
         # Through the reactor it would be one `send` and two changes of its selector.
         try:
-            sent = connection.socket.send(chunk)
+            left = len(chunk) - int(connection.socket.send(chunk))
         except BlockingIOError:
-            sent = 0
+            left = len(chunk)
         except OSError:
             # The reactor finds it out for itself, and ends the connection properly.
-            return False
-        if sent < len(chunk):
-            connection.write(chunk[sent:])
-        return True
+            return REFUSED
+        if left:
+            connection.write(chunk[-left:])
+        return left
 
 
 class UvicornTransport(Transport):
@@ -209,21 +217,46 @@ class DirectUvicornTransport(UvicornTransport):
     """With httptools, which has no state that a chunk written past it would upset; h11 has.
     TLS, where there is any, is below the transport that is written to."""
 
-    __slots__ = ()
+    __slots__ = ("_socket",)
 
-    def write(self, chunk: bytes) -> bool:
+    def __init__(self, cycle: Any) -> None:
+        super().__init__(cycle)
+        # Of a plain connection of asyncio, in versions whose insides are known.
+        self._socket: socket.socket | None = None
+        transport = cycle.transport
+        if (
+            sys.version_info[:2] in TESTED_PYTHONS
+            and _is_a(transport, "asyncio.selector_events", "_SelectorSocketTransport")
+            and _has(transport, *_ASYNCIO_PARTS)
+        ):
+            self._socket = transport._sock
+
+    def write(self, chunk: bytes) -> int:
         cycle = self._cycle
+        transport = cycle.transport
         if (
             not cycle.response_started
             or cycle.response_complete
             or cycle.disconnected
             or cycle.flow.write_paused
             or not cycle.chunked_encoding
-            or cycle.transport.is_closing()
+            or transport.is_closing()
         ):
-            return False
-        cycle.transport.write(chunk)
-        return True
+            return REFUSED
+        sock = self._socket
+        if sock is None or transport._buffer or transport._conn_lost or transport._eof:
+            transport.write(chunk)
+            return self.pending()
+        try:
+            left = len(chunk) - sock.send(chunk)
+        except BlockingIOError:
+            left = len(chunk)
+        except OSError:
+            # Asyncio finds it out for itself, and ends the connection properly.
+            return REFUSED
+        if left:
+            transport.write(chunk[-left:])
+        return left
 
 
 def behind(send: Any) -> Transport:

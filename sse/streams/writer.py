@@ -16,7 +16,7 @@ from sse.log.frames import Frame
 from sse.process import outages
 from sse.streams.answers import Send
 from sse.streams.steps import Stepped
-from sse.streams.transports import Transport
+from sse.streams.transports import REFUSED, Transport
 
 logger = logging.getLogger("sse.streams")
 
@@ -38,8 +38,10 @@ class Writer:
     __slots__ = (
         "_blocked",
         "_catching_up",
+        "_counts",
         "_hub",
         "_named",
+        "_now",
         "_owner",
         "_send",
         "_stalled_bytes",
@@ -54,6 +56,8 @@ class Writer:
         self, hub: Hub, owner: Stream, send: Send, transport: Transport, *, named: bool
     ) -> None:
         self._hub = hub
+        self._counts = hub.counts
+        self._now = hub.loop.time
         self._owner = owner
         self._send = send
         self._transport = transport
@@ -95,14 +99,16 @@ class Writer:
         try:
             frame = subscription.take_next()
             if frame is not None:
-                counts = self._hub.counts
+                counts = self._counts
                 counts.delivered += 1
-                if self._transport.write(frame.named_chunk if self._named else frame.chunk):
-                    counts.delivered_directly += 1
-                    self.written_at = self._hub.loop.time()
-                    self._note_pending()
-                else:
+                left = self._transport.write(frame.named_chunk if self._named else frame.chunk)
+                if left == REFUSED:
                     self.write(frame.named_wire if self._named else frame.wire)
+                    return
+                counts.delivered_directly += 1
+                self.written_at = self._now()
+                if left:
+                    self._note_pending(left)
                 return
             while not (self._blocked or self._stalled_since):
                 if subscription.reset and subscription.opened:
@@ -175,14 +181,14 @@ class Writer:
     def write(self, body: bytes) -> None:
         """Send without a task: a server's send rarely has to wait. If it does (the client reads
         too slowly), the rest is a task, and nothing more is written until then."""
-        self.written_at = self._hub.loop.time()
+        self.written_at = self._now()
         sending = Stepped(
             self._send({"type": "http.response.body", "body": body, "more_body": True})
         )
         if not sending.run():
             self._blocked = self._hub.runtime.spawn(sending.rest(), "write")
             self._blocked.add_done_callback(self._unblock)
-        self._note_pending()
+        self._note_pending(self._transport.pending())
 
     def _unblock(self, task: asyncio.Task[None]) -> None:
         self._blocked = None
@@ -191,14 +197,13 @@ class Writer:
 
     # --- slow clients ---------------------------------------------------------------------
 
-    def _note_pending(self) -> None:
+    def _note_pending(self, pending: int) -> None:
         """Pause when too much of what was sent has not left the process yet."""
-        pending = self._transport.pending()
-        counts = self._hub.counts
+        counts = self._counts
         if pending > counts.pending_high_water:
             counts.pending_high_water = pending
         if not self._stalled_since and (pending > PENDING_BYTES or self._blocked):
-            self._stalled_since = self._hub.loop.time()
+            self._stalled_since = self._now()
             self._stalled_bytes = pending
             self._hub.census.stalled.add(self._owner)
 
@@ -206,7 +211,7 @@ class Writer:
         """Whether a paused stream's client reads again. If it took nothing at all for
         STALLED_SECONDS it is cut; it may come back with its cursor."""
         pending = self._transport.pending()
-        now = self._hub.loop.time()
+        now = self._now()
         if pending <= PENDING_BYTES // 2 and not self._blocked:
             self._stalled_since = 0.0
             self._hub.census.stalled.discard(self._owner)
