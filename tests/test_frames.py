@@ -112,6 +112,7 @@ def framed(text: str, seq: int = 7) -> Frame:
 @given(names, payloads | values)
 @example("named", {})
 @example("named", "a\nb")
+@example("named", {"a": 1, "timestamp": {"payload": 2, "timestamp": 3}})
 @example("named", '{"type":1},"timestamp":2,"form":"text"')
 @example('","form":"text","payload":{"data":"x"},"timestamp":1}', [])
 def test_json_is_on_one_line_of_the_named_form(name: str, data: Json) -> None:
