@@ -292,5 +292,7 @@ def test_pages_remember_what_the_console_complains_about(pages: Pages) -> None:
 
 def test_missing_chromium_names_the_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Exception, match="apt-get install -y chromium-headless-shell"):
+    with pytest.raises(
+        Exception, match="apt-get install -y chromium-headless-shell fonts-noto-cjk"
+    ):
         find_chromium()

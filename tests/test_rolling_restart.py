@@ -21,7 +21,7 @@ from tests.harness.tls import NO_TLS
 pytestmark = pytest.mark.vendor("sqlite")
 
 SERVERS: list[Server] = ["daphne", "uvicorn"]
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 # Sent after a process is back, so that it has had its part of them.
 BETWEEN = 10
 
