@@ -19,7 +19,7 @@ PROGRAMS = nginx:nginx-light node:nodejs npm:npm
 # The first, which computes half as much, or any other.
 CHROMIUMS = chromium-headless-shell chromium chromium-browser google-chrome
 
-.PHONY: help install install-dev programs run services prepare test fuzz coverage lint bench lock messages clean
+.PHONY: help install install-dev programs run services prepare test fuzz coverage lint bench servers lock messages clean
 
 help:
 	@echo "make run        both products in one process at http://127.0.0.1:$(PORT), nothing else needed"
@@ -29,6 +29,7 @@ help:
 	@echo "make coverage   the same, and which lines of the products no test reaches"
 	@echo "make lint       style, types, deployment checks, missing migrations"
 	@echo "make bench      the benchmarks"
+	@echo "make servers    what streams promise, on each ASGI server and each database"
 	@echo "make lock       compile requirements*.in into requirements*.txt"
 	@echo "make messages   collect and compile translations"
 	@echo "make clean      remove caches; keeps .venv, .env and the database"
@@ -147,6 +148,9 @@ lint: install-dev
 
 bench: install-dev
 	$(PY) -m tests.bench $(ARGS)
+
+servers: install-dev
+	$(PY) -m tests.servers $(ARGS)
 
 UV_COMPILE = $(PY) -m uv pip compile --quiet --no-emit-index-url --no-emit-find-links --generate-hashes --no-strip-extras --python-version 3.11
 lock: $(PY)

@@ -22,7 +22,7 @@ from tests.harness.tls import NO_TLS, Certificate
 from tests.harness.waiting import wait_until
 
 Product = Literal["all", "ai_chatbot", "agent_workbench"]
-Server = Literal["daphne", "uvicorn"]
+Server = Literal["daphne", "uvicorn", "gunicorn", "hypercorn", "hypercorn-alone", "granian"]
 PAIR: tuple[Product, Product] = ("ai_chatbot", "agent_workbench")
 
 # What a healthy service never logs.
@@ -196,23 +196,32 @@ class Service:
 
 
 def _command(server: Server, port: int, tls: Certificate | None) -> Sequence[str]:
-    if server == "uvicorn":
-        options = [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--timeout-graceful-shutdown",
-            "5",
-        ]
-        if tls:
-            options += ["--ssl-keyfile", str(tls.key), "--ssl-certfile", str(tls.certificate)]
-    elif tls:
+    at = ["--host", "127.0.0.1", "--port", str(port)]
+    bound = ["--bind", f"127.0.0.1:{port}", "--graceful-timeout", "5"]
+    match server:
+        case "daphne":
+            options = ["-b", "127.0.0.1", "-p", str(port)]
+        case "uvicorn":
+            options = [*at, "--timeout-graceful-shutdown", "5"]
+        case "gunicorn":
+            options = [*bound, "--worker-class", "uvicorn_worker.UvicornWorker"]
+            options += ["--no-control-socket"]
+        case "hypercorn":
+            # A worker process beside the one that is told to stop.
+            options = bound
+        case "hypercorn-alone":
+            options = [*bound, "--workers", "0"]
+        case "granian":
+            options = [*at, "--interface", "asgi", "--workers-kill-timeout", "10"]
+    if tls and server == "daphne":
         files = f"privateKey={tls.key}:certKey={tls.certificate}"
         options = ["-e", f"ssl:{port}:interface=127.0.0.1:{files}"]
-    else:
-        options = ["-b", "127.0.0.1", "-p", str(port)]
-    return [sys.executable, "-m", server, *options, "config.asgi:application"]
+    elif tls and server == "uvicorn":
+        options += ["--ssl-keyfile", str(tls.key), "--ssl-certfile", str(tls.certificate)]
+    elif tls:
+        raise ValueError(f"{server} is started without TLS only")
+    module = server.partition("-")[0]
+    return [sys.executable, "-m", module, *options, "config.asgi:application"]
 
 
 class Services:

@@ -1,0 +1,1 @@
+"""What streams promise, tried on each ASGI server that serves them."""
