@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import HttpRequest
 from django.urls import ResolverMatch
@@ -90,14 +92,24 @@ async def serve(authorize: Callable[..., Any], scope: Any, receive: Any, send: A
 class OpenedStream:
     """A stream as the server would run it. `text` is what was written so far."""
 
-    def __init__(self, target: str, *, address: str = "127.0.0.1", after: str = "") -> None:
-        self.target = target
+    def __init__(
+        self,
+        *targets: str,
+        address: str = "127.0.0.1",
+        after: str = "",
+        session_key: str = "",
+    ) -> None:
+        """With a session, it is the stream of its user."""
+        self.targets = targets
         self.text = ""
         self._news = asyncio.Event()
         self._gone = asyncio.Event()
         headers = [(b"host", b"localhost")]
         if after:
             headers.append((b"last-event-id", after.encode()))
+        if session_key:
+            cookie = f"{settings.SESSION_COOKIE_NAME}={session_key}"
+            headers.append((b"cookie", cookie.encode()))
         self._scope = {
             "type": "http",
             "method": "GET",
@@ -115,8 +127,10 @@ class OpenedStream:
         self.text += message.get("body", b"").decode()
         self._news.set()
 
-    def _grant(self, _request: HttpRequest) -> Grant:
-        return Grant(self.target)
+    def _grant(self, request: HttpRequest) -> Grant:
+        if request.COOKIES and not request.user.is_authenticated:
+            raise PermissionDenied
+        return Grant(self.targets)
 
     async def wait_for(self, text: str, *, seconds: float = 15) -> None:
         async with asyncio.timeout(seconds):

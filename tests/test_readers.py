@@ -18,6 +18,7 @@ from sse.log.targets import CONTROL
 from sse.models import FurtherChannel, OpenStream, Process
 from sse.process import registry
 from sse.process.registry import Opened
+from tests.hubs import OpenedStream, on_a_thread, serving_hub, until, until_stored
 from tests.in_process import events_of
 from tests.test_rolling_upgrade import write_as_before
 
@@ -168,3 +169,31 @@ def test_closing_takes_a_user_or_a_subject(user: User) -> None:
     ]
     with pytest.raises(ValueError, match="no primary key"):
         sse.close_streams(User(username="nobody"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_and_goes_is_told_at_once_and_logout_closes(user: User) -> None:
+    browser, another = Client(), Client()
+    for each in (browser, another):
+        each.force_login(user)
+    keys = [each.session.session_key or "" for each in (browser, another)]
+
+    def here() -> tuple[list[Any], list[Any]]:
+        return tuple([found for found, _ in there(channel)] for channel in ("room", "hall"))
+
+    async def scene() -> None:
+        async with serving_hub() as hub:
+            # The next beat of itself is five seconds away.
+            await until(lambda: hub.beats.age() is not None)
+            async with OpenedStream("room", "hall", session_key=keys[0]) as one:
+                await until_stored(here, ([user.pk], [user.pk]), seconds=3)
+                async with OpenedStream("hall", session_key=keys[1]) as other:
+                    await on_a_thread(browser.logout)
+                    await one.ended()
+                    await until_stored(here, ([], [user.pk]), seconds=3)
+                    user.is_active = False
+                    await on_a_thread(user.save)
+                    await other.ended()
+            await until_stored(here, ([], []), seconds=3)
+
+    asyncio.run(scene())
