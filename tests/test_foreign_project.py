@@ -7,6 +7,7 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
+from sse import checks
 from tests.foreign import ForeignProject
 
 pytestmark = pytest.mark.database_independent
@@ -254,12 +255,22 @@ def test_an_entry_without_streams_is_warned_of_where_it_can_be_told(
     assert package not in sys.modules
 
 
+def test_an_entry_of_another_name_is_not_the_one(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "single.py").write_text("")
+    (tmp_path / "asgi.py").write_text("import django.core.asgi")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ASGI_APPLICATION = "single.asgi.application"
+    assert checks.entry() == []
+    settings.ASGI_APPLICATION = "asgi.application"
+    assert [message.id for message in checks.entry()] == ["sse.W004"]
+
+
 @pytest.mark.parametrize("root", ["config.urls", "nowhere.urls", "urls"])
 def test_without_a_setting_the_entry_is_where_djangos_template_puts_it(
     settings: Settings, root: str
 ) -> None:
-    from sse import checks
-
     settings.ROOT_URLCONF = root
     del settings.ASGI_APPLICATION
     said = checks.entry()

@@ -44,6 +44,7 @@ def there(channel: str) -> list[tuple[Any, datetime]]:
 def test_each_user_once_since_the_first_of_the_streams() -> None:
     beat("one", opened("a", "room", user=7, ago=5), opened("b", "room", "hall", user=8))
     beat("two", opened("c", "hall", "room", user=7, ago=9), opened("d", "room"))
+    beat("three", opened("e", "hall", "room", user=7, ago=1))
 
     assert there("room") == [(7, NOW - timedelta(seconds=9)), (8, NOW)]
     assert there("hall") == [(7, NOW - timedelta(seconds=9)), (8, NOW)]
@@ -52,8 +53,8 @@ def test_each_user_once_since_the_first_of_the_streams() -> None:
 
     beat("two", closed=["c"])
     assert there("room") == [(7, NOW - timedelta(seconds=5)), (8, NOW)]
-    assert there("hall") == [(8, NOW)]
-    assert FurtherChannel.objects.count() == 1
+    assert there("hall") == [(7, NOW - timedelta(seconds=1)), (8, NOW)]
+    assert FurtherChannel.objects.count() == 2
 
 
 @pytest.mark.django_db
