@@ -422,6 +422,22 @@ def kinds_of_connections(server: RedisServer, pid: int) -> list[str]:
     return found
 
 
+def test_a_process_without_a_layer_in_common_reaches_open_streams_by_the_log(
+    module_services: Services, clients: Clients
+) -> None:
+    """In memory, where a command's layer ends with it. Only the tail looks into the log."""
+    alone = module_services.start(constants={"sse.live.upkeep.CHECK_SECONDS": 3600})
+    customer = clients.customer(alone)
+    stream = customer.stream()
+    stream.wait_for("connected")
+
+    alone.database.manage("send_event", customer.session, "numbered", '{"n": 1}')
+
+    (arrived,) = stream.wait_for_count("numbered", 1)
+    # Half a second, and what this machine may be late.
+    assert arrived.received_at - arrived.timestamp < 0.5 + 1.0
+
+
 def test_management_command_reaches_open_streams(
     undisturbed: Service, clients: Clients, module_redis_server: RedisServer
 ) -> None:
