@@ -14,7 +14,7 @@ FOR_ALL = frozenset({"sse", "sse.conf", "sse.exceptions", "sse.models"})
 LINES_AT_MOST = 350
 # Not of sse's own dependencies: whoever imports these has them.
 OPTIONAL = {
-    "prometheus_client": {"sse.live.metrics"},
+    "prometheus_client": {"sse.live.metrics", "sse.prometheus"},
     "channels_redis": set[str](),
     "redis": set[str](),
 }
