@@ -190,6 +190,7 @@ def test_in_memory_beside_others_says_so_once_and_is_well(
         async with serving_hub() as hub:
             await on_a_thread(silent)
             await until(lambda: "silent" in hub.link.peers._watched)
+            assert hub.status()["reason"] is None
             for _ in range(2):
                 await until_said(hub)
                 assert "does not reach 1 other processes" in hub.status()["reason"]
