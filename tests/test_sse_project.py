@@ -1,6 +1,7 @@
 """The project of docs/sse, out of the built package, while servers and Redis are killed."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from tests.published.nginx import DocumentedNginx
 from tests.published.project import PASSWORD, Project, ProjectServer, Sender
 
 pytestmark = pytest.mark.database_independent
+
+RECIPE_TESTS = Path(__file__).with_name("published") / "recipe_tests.py"
 
 # What the chat of the documents does when somebody says something, and its recipe for htmx.
 SAY = """
@@ -178,6 +181,13 @@ def test_first_page_is_a_project_that_delivers(first_project: Project, pages: Pa
         assert neutral(said) == shown
 
         page.evaluate(LISTEN % block_of("js").text)
+
+
+def test_recipes_do_what_they_say(project: Project) -> None:
+    shutil.copy(RECIPE_TESTS, project.directory / "chat" / "test_recipes.py")
+
+    project.manage("check", "--fail-level", "WARNING")
+    project.manage("test")
 
 
 def test_nothing_is_lost_with_daphne_on_sqlite_without_redis(
