@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.worker import Worker
 from tests.harness.client import Clients, Customer
 from tests.harness.databases import Database
-from tests.harness.raw_streams import RawStream
+from tests.harness.raw_streams import STALLED_AFTER, RawStream
 from tests.harness.redis import RedisServer
 from tests.harness.services import Server, Service, Services
 from tests.harness.streams import EventStream, StreamRefused
@@ -28,7 +28,6 @@ EVENTS_PER_SECOND = 80.0
 FLOOD = 200
 STALLED = 3
 COST_BYTES = 5 * 1024 * 1024
-STALLED_AFTER = "sse.streams.writer.STALLED_SECONDS"
 # After three seconds in which a client took nothing; the flood itself takes as many.
 CUT_SECONDS = 20.0
 

@@ -15,6 +15,8 @@ from tests.harness.services import Service
 from tests.harness.streams import parse_frames
 
 SO_ATTACH_FILTER = 26
+# After how many seconds a client that takes nothing is cut (tests.constants).
+STALLED_AFTER = "sse.streams.writer.STALLED_SECONDS"
 
 
 class RawStream:

@@ -17,7 +17,7 @@ from tests.chaos.worker import Worker
 from tests.harness.client import Clients, Customer
 from tests.harness.databases import Database
 from tests.harness.processes import ProcessFailed
-from tests.harness.raw_streams import RawStream
+from tests.harness.raw_streams import STALLED_AFTER, RawStream
 from tests.harness.redis import RedisServer
 from tests.harness.services import Server, Service, Services
 from tests.harness.streams import EventStream
@@ -35,7 +35,6 @@ EVENTS_PER_SECOND = 80.0
 # Several times what the kernel takes into its buffers for one connection over loopback.
 FLOOD = 200
 STALLED = 3
-STALLED_AFTER = "sse.streams.stream.STALLED_SECONDS"
 COST_BYTES = 5 * 1024 * 1024
 CUT_SECONDS = 20.0
 # Of a stream that is read, while others are not.
