@@ -119,6 +119,8 @@ class FurtherChannel(models.Model):
     class Meta:
         verbose_name = _("further target")
         verbose_name_plural = _("further targets")
+        # It is part of its stream.
+        default_permissions = ()
 
     def __str__(self) -> str:
         return self.channel

@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                     options={
                         'verbose_name': 'further target',
                         'verbose_name_plural': 'further targets',
+                        'default_permissions': (),
                     },
                 ),
             ],
