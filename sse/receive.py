@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypedDict, TypeVar, cast
 
 from sse.live.hub import Hub, get_hub
+from sse.live.subscriptions import Subscription
 from sse.log.targets import storable
 
 T = TypeVar("T")
@@ -51,15 +52,19 @@ class _Feed:
     """A subscription for Python code, read on the hub's loop."""
 
     def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self._news = asyncio.Event()
-        self._subscription = hub.subscribe(self._news.set)
+        self._subscription: Subscription | None = None
 
     async def open(self, name: str, after: str | None) -> None:
+        self._subscription = self._hub.subscribe(self._news.set)
         await self._subscription.open((name,), after)
 
     async def next(self) -> list[ReceivedEvent]:
         """The next events, at least one."""
         subscription = self._subscription
+        if subscription is None:
+            raise RuntimeError("A feed is opened before it is read.")
         while True:
             if subscription.reset:
                 reason, subscription.reset = subscription.reset, None
@@ -80,7 +85,8 @@ class _Feed:
                 await self._news.wait()
 
     def close(self) -> None:
-        self._subscription.close()
+        if self._subscription is not None:
+            self._subscription.close()
 
 
 async def _on_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:

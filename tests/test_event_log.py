@@ -252,6 +252,14 @@ def test_a_barrier_is_known_to_those_who_come_after_it(a: str, resumed: str) -> 
         assert found == [4, 5]
 
 
+def test_the_first_to_subscribe_may_be_on_a_loop_of_its_own(a: str) -> None:
+    """In debug mode a loop refuses what another thread gives it in the wrong way."""
+    start = enqueue_sse_message_sync(a, note(1))
+    get_hub().loop.set_debug(True)
+    enqueue_sse_message_sync(a, note(2))
+    assert collect(a, start, 1) == [2]
+
+
 @pytest.mark.parametrize("target", ["", "x" * 201, None, 7])
 def test_a_bad_target_is_refused(target: Any) -> None:
     with pytest.raises(InvalidTarget):

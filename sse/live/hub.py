@@ -111,7 +111,7 @@ class Hub:
         self.outbox.put(event)
 
     def subscribe(self, notify: Callable[[], None]) -> Subscription:
-        """A subscription that is yet to be opened. From now on this process listens."""
+        """One that is yet to be opened. On the hub's loop: from now on this process listens."""
         self.listen()
         return Subscription(self._source, notify)
 
