@@ -56,6 +56,27 @@ def test_every_command_is_in_the_reference() -> None:
     assert set(listed_ones) == there
 
 
+def test_every_control_frame_is_in_the_reference() -> None:
+    sent = set(re.findall(r"\.control\(\s*\"(\w+)\"", sources()))
+    reasons = set(re.findall(r"(?:\.lose\(|\.reset = )\"([\w ]+)\"", sources()))
+    rows = dict(
+        re.findall(r"^\| `sse-(\w+)` \| (.*) \|$", text_of("reference.md"), re.MULTILINE)
+    )
+
+    assert rows.keys() == sent >= {"connected", "reset"}
+    # `behind` is said to the app itself.
+    assert [each for each in reasons - {"behind"} if each not in rows["reset"]] == []
+
+
+def test_every_refusal_is_in_the_reference() -> None:
+    there = set(re.findall(r"Refused\(\s*(\d+),\s*\"([A-Z_]+)\"", sources()))
+    rows = re.findall(r"^\| (\d{3}) \| (.+?) \|", text_of("reference.md"), re.MULTILINE)
+    listed_ones = {(status, code) for status, codes in rows for code in codes.split(", ")}
+
+    assert there
+    assert {(status, f"`{code}`") for status, code in there} == listed_ones
+
+
 def test_every_link_leads_somewhere() -> None:
     broken = [
         f"{page}: {target}"
