@@ -289,6 +289,7 @@ def test_several_channels_under_one_cursor() -> None:
                 await sse.asend_event("one", "first", 1)
                 await sse.asend_event("two", "second", 2)
                 await listening.wait_for("event: second\ndata: 2\n\n")
+                assert listening.text.count("event: first\n") == 1
                 (last,) = [
                     line
                     for line in listening.text.split("\n\n")[-2].splitlines()
@@ -673,7 +674,7 @@ def test_work_and_orders_to_stop() -> None:
 
     inner = get_asgi_application(
         work=[shop_watch, "ai_chatbot.conversation.waiting.keep_announcing"],
-        at_stop=[lambda: stopped.append("told")],
+        at_stop=[lambda: {}["no such key"], lambda: stopped.append("told")],
     )
 
     async def scene(site: Site) -> None:

@@ -156,7 +156,11 @@ class LifeCycle:
         if not self._told:
             self._told = True
             for call in self.at_stop:
-                call()
+                try:
+                    call()
+                except Exception:
+                    # In the server's signal handler it would end the process on the spot.
+                    logger.exception("what is to be called at the stop failed")
 
     async def lifespan(self, receive: Any, send: Any) -> None:
         while True:

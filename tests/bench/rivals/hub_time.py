@@ -56,6 +56,7 @@ class Cycle:
 
     def __init__(self, written: Written) -> None:
         self.scope: dict[str, Any] = {}
+        self.note = written.note
         self.transport = SimpleNamespace(
             write=written.note,
             get_write_buffer_size=lambda: 0,
@@ -65,8 +66,10 @@ class Cycle:
         self.connected = asyncio.Event()
 
     async def send(self, message: dict[str, Any]) -> None:
-        if b"connected" in message.get("body", b""):
+        body = message.get("body", b"")
+        if b"connected" in body:
             self.connected.set()
+        self.note(body)
 
     async def receive(self) -> dict[str, Any]:
         await asyncio.Event().wait()
