@@ -29,6 +29,7 @@ from tests.bench.rivals.systems import (
     FastApi,
     LayerChannels,
     Nchan,
+    SseAlone,
     Support,
     System,
     cpu_seconds,
@@ -130,6 +131,7 @@ def cpu(options: argparse.Namespace) -> bool:
             systems += [
                 Support(server, redis, database),
                 Support(server, redis, database, durable=True),
+                SseAlone(server, redis, database),
                 DjangoEventstream(server, redis),
             ]
         systems += [FastApi(UVICORN, redis), LayerChannels(DAPHNE, redis), Nchan(redis)]

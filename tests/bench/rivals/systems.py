@@ -175,6 +175,27 @@ class Support(System):
         return [name for name, _ in self.sessions]
 
 
+class SseAlone(Support):
+    """The app `sse` in a project of its own, without the products' work beside it."""
+
+    def __init__(self, server: str, redis: RedisServer, database: Database) -> None:
+        super().__init__(server, redis, database)
+        self.name = "sse alone, ephemeral"
+
+    def argv(self) -> list[str]:
+        application = "tests.bench.rivals.apps.sse_app:application"
+        return command(python_of("support"), self.server, self.port, application)
+
+    def make_sessions(self, publisher: Publisher, count: int) -> None:
+        """There are none: all read one channel."""
+
+    def requests(self, count: int) -> list[Mapping[str, Any]]:
+        return [{"path": "/events/"}] * count
+
+    def targets(self) -> list[str]:
+        return ["events"]
+
+
 class Rival(System):
     """One of the applications in tests/bench/rivals/apps, in an environment of its own."""
 
