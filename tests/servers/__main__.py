@@ -21,10 +21,12 @@ from tests.harness.services import Server, TroubleInLog
 from tests.harness.streams import StreamRefused
 from tests.servers.development import reload
 from tests.servers.known import KNOWN
-from tests.servers.promises import Trial, Verdict, flow_and_stop, some_do_not_read
+from tests.servers.promises import Trial, Verdict, flow_and_stop, one_is_gone, some_do_not_read
 
 TRIALS: dict[str, tuple[Trial, ...]] = {
-    server: (partial(flow_and_stop, server), partial(some_do_not_read, server))
+    server: tuple(
+        partial(trial, server) for trial in (flow_and_stop, some_do_not_read, one_is_gone)
+    )
     for server in get_args(Server)
 }
 TRIALS["runserver"] = (reload,)

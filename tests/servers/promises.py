@@ -37,6 +37,8 @@ FLOOD = 200
 STALLED = 3
 COST_BYTES = 5 * 1024 * 1024
 CUT_SECONDS = 20.0
+# Heartbeats come every second.
+GONE_SECONDS = 8.0
 # Of a stream that is read, while others are not.
 LATE_SECONDS = 1.0
 
@@ -179,6 +181,28 @@ def some_do_not_read(
         )
         yield Verdict("slow: others", late < LATE_SECONDS, f"{late * 1000:.0f} ms at most")
         yield _back(customer, live, ended)
+
+
+def one_is_gone(
+    server: Server, database: Database, redis: RedisServer, directory: Path
+) -> Iterator[Verdict]:
+    """The network of a client is lost without a word."""
+    with Services(database, directory) as services, Clients() as clients:
+        service = services.start(server=server, SSE_HEARTBEAT_SECONDS="1")
+        customer = clients.customer(service)
+        with RawStream(service, customer) as stream:
+            stream.go_deaf()
+            began = time.monotonic()
+            try:
+                wait_until(
+                    lambda: service.metric("sse_open_streams") == 0,
+                    timeout=GONE_SECONDS,
+                    what="the stream to be given up",
+                )
+            except TimeoutError:
+                yield Verdict("gone", False, f"not noticed within {GONE_SECONDS:g} s")
+            else:
+                yield Verdict("gone", True, f"after {time.monotonic() - began:.1f} s")
 
 
 @contextmanager
