@@ -53,14 +53,15 @@ def launched_chromium() -> Iterator[Browser]:
 
 
 def _process_with(profile: Path) -> int:
-    """The browser's own process: its helpers have a type, and a script may have started it."""
+    """The browser's own process, which is older than the helpers it forks. A script may have
+    started it."""
     processes = [
         process
         for process in psutil.process_iter(["cmdline", "create_time"])
         if f"--user-data-dir={profile}" in (arguments := process.info["cmdline"] or [])
-        and not any(each.startswith("--type=") for each in arguments)
+        and Path(arguments[0]).name not in ("sh", "bash")
     ]
-    return max(processes, key=lambda process: process.info["create_time"]).pid
+    return min(processes, key=lambda process: (process.info["create_time"], process.pid)).pid
 
 
 class Pages:
