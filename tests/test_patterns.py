@@ -21,7 +21,11 @@ ELSEWHERE = {
     "agent_workbench/notes.py": "mentions in notes, which agents write; linear",
     "ai_chatbot/conversation/timetable.py": "OPENING_HOURS, from the settings",
     "config/env_file.py": "the .env file, which its operator writes",
-    "sse/cursors.py": "cursors, which its one pattern can match in one way only",
+    "sse/checks.py": "the source of the project's asgi.py",
+    "sse/log/cursors.py": "cursors, which its one pattern can match in one way only",
+    "sse/log/encoding.py": "names of events: one set of characters",
+    "sse/log/frames.py": "the ends of lines, each matched in one way only",
+    "sse/streams/origins.py": "origins and paths, by patterns in the project's settings",
 }
 
 # 找 and 26 × 个 took 50 s when the alternatives under the star overlapped, 40 for ever.

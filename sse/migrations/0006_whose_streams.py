@@ -29,7 +29,8 @@ class Migration(migrations.Migration):
                         CREATE TABLE sse_furtherchannel (
                             channel varchar(1200) NOT NULL,
                             stream varchar(32) NOT NULL
-                                REFERENCES sse_openstream (name) ON DELETE CASCADE,
+                                REFERENCES sse_openstream (name) ON DELETE CASCADE
+                                DEFERRABLE INITIALLY DEFERRED,
                             PRIMARY KEY (channel, stream)
                         )
                         """,
