@@ -17,8 +17,6 @@ from tests.harness.services import Service, Services
 from tests.harness.streams import EventStream, StreamRefused
 from tests.harness.tls import NO_TLS
 
-pytestmark = pytest.mark.database_independent
-
 SHOP = "https://shop.example.com"
 PASSWORD = "correct horse battery"
 
@@ -214,7 +212,6 @@ def test_session_stream_takes_the_token_from_header_or_address(
     assert refused(url, customer.token, by="query", **both) == (401, "INVALID_TOKEN")
 
 
-@pytest.mark.every_database
 def test_stream_carries_nothing_of_other_sessions(
     customer: Customer, clients: Clients, service: Service
 ) -> None:
@@ -316,7 +313,6 @@ def test_agents_own_stream_carries_no_messages_of_others_conversations(
     assert "secret" not in json.dumps([event.payload for event in stream.events()])
 
 
-@pytest.mark.every_database
 def test_onlookers_are_shut_out_by_a_takeover(
     customer: Customer, alice: Agent, bob: Agent, boss: Agent, chief: Agent
 ) -> None:
@@ -341,7 +337,6 @@ def test_onlookers_are_shut_out_by_a_takeover(
         assert "between us" not in json.dumps([event.payload for event in stream.events()])
 
 
-@pytest.mark.every_database
 def test_guest_reads_the_session_until_the_answer(
     customer: Customer, alice: Agent, bob: Agent, service: Service
 ) -> None:
@@ -440,7 +435,6 @@ Agent.objects.get(user__username="admin").delete()
 """
 
 
-@pytest.mark.every_database
 def test_streams_of_agents_who_leave_end(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -488,7 +482,6 @@ def test_user_without_a_profile_logs_in_nowhere_and_opens_no_stream(
 # --- Logging out, in every process ------------------------------------------------------
 
 
-@pytest.mark.every_database
 def test_logout_ends_the_agents_streams_in_both_of_two_processes(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -519,7 +512,6 @@ def test_logout_ends_the_agents_streams_in_both_of_two_processes(
         stream.wait_for(expect.status("closed"))
 
 
-@pytest.mark.every_database
 def test_logout_reaches_another_process_without_redis(
     services: Services, clients: Clients
 ) -> None:
@@ -537,7 +529,6 @@ def test_logout_reaches_another_process_without_redis(
 # --- Secrets stay secret ----------------------------------------------------------------
 
 
-@pytest.mark.every_database
 def test_secrets_are_neither_stored_in_clear_nor_logged(
     services: Services, clients: Clients
 ) -> None:

@@ -9,10 +9,7 @@ from tests.harness.client import Clients
 from tests.harness.redis import RedisServer
 from tests.harness.services import Services
 
-pytestmark = pytest.mark.database_independent
 
-
-@pytest.mark.every_database
 def test_escalation_reaches_an_agent_in_another_process(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -154,7 +151,6 @@ def test_agent_stream_goes_on_after_the_other_process_restarted(
     expect.assert_each_once(stream)
 
 
-@pytest.mark.every_database
 def test_stream_resumes_where_a_killed_process_left_it(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -221,7 +217,6 @@ def test_one_process_serves_both_products_without_redis(
     assert service.health()["sse"]["mode"] == "memory"
 
 
-@pytest.mark.every_database
 def test_two_processes_go_on_with_redis_switched_off(
     services: Services, clients: Clients
 ) -> None:

@@ -4,15 +4,11 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from tests.harness import expect
 from tests.harness.client import Agent, ApiError, Clients
 from tests.harness.redis import RedisServer
 from tests.harness.services import Services
 from tests.harness.streams import EventStream
-
-pytestmark = pytest.mark.database_independent
 
 
 def shown(stream: EventStream) -> str:
@@ -53,7 +49,6 @@ def test_offline_ai_answers_from_the_knowledge_base_with_its_source(
     assert answer.payload["content"] == shown(stream)
 
 
-@pytest.mark.every_database
 def test_take_over_in_the_middle_of_an_answer_silences_the_ai(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -80,7 +75,6 @@ def test_take_over_in_the_middle_of_an_answer_silences_the_ai(
     assert partial["content"].startswith(shown(stream))
 
 
-@pytest.mark.every_database
 def test_many_take_overs_in_mid_answer_leave_not_one_later_delta(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -103,7 +97,6 @@ def test_many_take_overs_in_mid_answer_leave_not_one_later_delta(
         assert "reply_delta" not in types[types.index("status_change") :]
 
 
-@pytest.mark.every_database
 def test_of_twenty_agents_one_wins_and_the_others_learn_who(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
@@ -157,7 +150,6 @@ def test_stop_keeps_what_was_shown(services: Services, clients: Clients) -> None
     stream.wait_for(expect.reply("next"))
 
 
-@pytest.mark.every_database
 def test_what_is_asked_during_an_answer_is_answered_after_it_is_stopped(
     services: Services, clients: Clients
 ) -> None:
@@ -206,7 +198,6 @@ def test_what_is_asked_during_an_answer_is_answered_after_it(
     assert roles == ["user", "user", "assistant", "assistant"]
 
 
-@pytest.mark.every_database
 def test_turn_of_a_killed_process_is_taken_up_by_another(
     services: Services, redis_server: RedisServer, clients: Clients
 ) -> None:
