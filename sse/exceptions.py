@@ -1,7 +1,7 @@
 """
 SseError
-├── InvalidEvent        not an event: no type, a payload that is no object or no JSON
-│   └── EventTooLarge   a payload over 64 KiB
+├── InvalidEvent        not an event: a name or data that no stream can carry
+│   └── EventTooLarge   data over 64 KiB
 ├── InvalidTarget       not a target: empty, too long, not a string
 └── Refused             a stream that must not open, with the HTTP answer to give
 """

@@ -349,3 +349,9 @@ def test_no_token_in_the_logs_of_nginx(nginx: Nginx, customer: Customer) -> None
 
     logged = nginx.wait_for_log(f'"GET /api{customer.path("/events")}" 401')
     assert customer.token not in logged
+
+
+def test_what_a_stream_says_of_itself_may_be_longer_than_an_event() -> None:
+    """It is not stored, and its head has been sent already."""
+    large = "x" * DATA_MAX_BYTES
+    assert large.encode() in frames.control("connected", {"state": large})

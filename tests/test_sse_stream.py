@@ -563,6 +563,10 @@ def test_pages_of_other_sites_read_what_the_settings_let_them(project: Settings)
         for foreign in ("null", f"{SHOP}.evil", "http://shop.example.com", SHOP.upper()):
             assert await said(site, foreign) == ("", "")
         assert (await site.ask("/bad/denied/")).headers["vary"] == "origin"
+        # Written without its brackets.
+        project.SSE_ALLOWED_ORIGINS = SHOP
+        assert await said(site, SHOP) == (SHOP, "true")
+        assert await said(site, SHOP[:-1]) == ("", "")
         project.SSE_ALLOWED_ORIGINS = []
         # Those of corsheaders.
         project.CORS_ALLOWED_ORIGINS = [SHOP]
@@ -699,6 +703,56 @@ def test_work_and_orders_to_stop() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped == ["told", "server", "server"]
+
+
+def test_a_process_that_cannot_start_says_so_to_its_server(
+    project: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else it would be taken for one without lifespan, and every page would fail."""
+    project.CHANNEL_LAYERS = {"default": {"BACKEND": "no.such.Layer"}}
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(get_asgi_application()({"type": "lifespan"}, receive, send))
+    (failed,) = sent
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "no" in failed["message"]
+    assert "the process cannot start" in caplog.text
+
+
+def test_nothing_comes_before_the_first_frame() -> None:
+    """The head of the response may have to wait, as behind a middleware."""
+
+    async def scene(site: Site) -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            async def waiting(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    begun.set()
+                    await go_on.wait()
+                await send(message)
+
+            await site.application(scope, receive, waiting)
+
+        listening = Site(slow).listen("/news/")
+        opening = asyncio.ensure_future(listening.__aenter__())
+        await begun.wait()
+        await sse.asend_event("news", "early", 1)
+        topic = get_hub().topics["news"]
+        await until(lambda: topic.frames)
+        go_on.set()
+        await opening
+        await listening.wait_for("event: early\n")
+        assert listening.text.index("sse-connected") < listening.text.index("early")
+        await listening.__aexit__()
+
+    served(scene)
 
 
 def test_a_second_entry_is_no_second_process(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ def encode(name: str, data: Any, *, json_encode: bool = True) -> str:
 
 def encode_control(kind: str, payload: Mapping[str, Any]) -> str:
     """The text of a frame about the stream itself, whose name may be one that is reserved."""
-    return _compose(kind, *_as_json(payload))
+    return _compose(kind, _OBJECT, _dump(dict(payload)))
 
 
 def parts(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from sse.live.hub import Hub, get_hub, serve_on
 from sse.live.layers import Layer
+from sse.process.duties import brief
 from sse.process.supervisor import Work
 from sse.serving import servers
 
@@ -166,7 +167,14 @@ class LifeCycle:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self.begin(asyncio.get_running_loop())
+                try:
+                    self.begin(asyncio.get_running_loop())
+                except Exception as error:
+                    # Such as a layer that cannot be made: without this word the server would
+                    # take the process for one that has no lifespan, and go on.
+                    logger.exception("the process cannot start")
+                    await send({"type": "lifespan.startup.failed", "message": brief(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.stop()

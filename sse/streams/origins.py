@@ -7,6 +7,7 @@ allow at this address holds for streams, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from django.apps import apps
 
@@ -37,7 +38,7 @@ def _cookies_go_along(origin: str, path: str) -> bool | None:
     """None: the origin may read nothing."""
     if not origin:
         return None
-    if origin in conf.SSE_ALLOWED_ORIGINS:
+    if origin in _ours():
         return True
     if not _corsheaders_at(path):
         return None
@@ -50,6 +51,12 @@ def _cookies_go_along(origin: str, path: str) -> bool | None:
     ):
         return cors.CORS_ALLOW_CREDENTIALS
     return None
+
+
+def _ours() -> Sequence[str]:
+    named = conf.SSE_ALLOWED_ORIGINS
+    # Of a string a part would do.
+    return (named,) if isinstance(named, str) else named
 
 
 def _anyone(path: str) -> bool:

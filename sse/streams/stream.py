@@ -147,7 +147,7 @@ class Stream:
         retry_ms = random.randint(*RETRY_MS)  # noqa: S311 - no secret
         connected = {**self.connected, "cursor": cursor}
         self._writer.control("connected", connected, cursor=cursor, retry_ms=retry_ms)
-        self._writer.pump()
+        self._writer.begin()
         longest = conf.SSE_MAX_STREAM_SECONDS * random.uniform(0.8, 1)  # noqa: S311 - no secret
         self._expires_at = self.hub.loop.time() + longest
         self._arm()

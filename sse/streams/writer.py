@@ -67,7 +67,7 @@ class Writer:
         self._stalled_since = 0.0
         self._stalled_bytes = 0
         self.closed = False
-        self.subscription = hub.subscribe(self.pump)
+        self.subscription = hub.subscribe(_not_yet)
         # By the hub's loop.
         self.written_at = 0.0
 
@@ -79,6 +79,11 @@ class Writer:
     @property
     def busy(self) -> bool:
         return self.in_mid_frame or self._stalled_since > 0
+
+    def begin(self) -> None:
+        """From now on, write what there is."""
+        self.subscription.notify = self.pump
+        self.pump()
 
     def close(self) -> None:
         """Write nothing more."""
@@ -223,6 +228,10 @@ class Writer:
             logger.info("stream %s is cut: its client does not read", self._owner.name)
             self._hub.counts.slow_cut += 1
             self._owner.end("slow")
+
+
+def _not_yet() -> None:
+    """The first frame comes first."""
 
 
 def _chunks(wires: Iterable[bytes]) -> Iterator[bytes]:

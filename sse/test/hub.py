@@ -124,7 +124,11 @@ async def enter() -> Setting:
     setting = _settings.get(loop)
     if setting is None:
         setting = _settings[loop] = Setting(loop)
-        await setting.begin()
+        try:
+            await setting.begin()
+        except BaseException:
+            await leave(setting)
+            raise
     setting.users += 1
     return setting
 
