@@ -60,7 +60,8 @@ def database(**_: Any) -> list[CheckMessage]:
             "SQLite's transactions take the lock for writing when they first write: of two "
             "that have read before, one then fails with “database is locked”.",
             hint="Set DATABASES['default']['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', "
-            "'timeout': 20, 'init_command': 'PRAGMA journal_mode=WAL;'}.",
+            "'timeout': 20, 'init_command': 'PRAGMA journal_mode=WAL; "
+            "PRAGMA synchronous=NORMAL;'}.",
             id="sse.W001",
         )
     ]

@@ -8,12 +8,14 @@ from functools import cache
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
 from sse.process import outages
+from sse.streams import refusals
 from tests.harness.services import Service, Services
 from tests.in_process import Api, Colleague, Visitor, error_of, make_agent
 
@@ -502,3 +504,17 @@ def test_mistake_in_sql_is_not_held_to_be_an_outage() -> None:
     with pytest.raises(DatabaseError) as caught, transaction.atomic():
         connection.cursor().execute("SELECT nothing FROM nowhere")
     assert outages.kind(caught.value) == ""
+
+
+@pytest.mark.django_db
+def test_forgotten_migrations_are_called_so() -> None:
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+        connection.cursor().execute("SELECT 1 FROM nowhere")
+    refused = refusals.of(caught.value, "a stream")
+    assert (refused.status, refused.details) == (503, {"reason": "unmigrated"})
+    assert "manage.py migrate" in refused.message
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sse_target RENAME TO elsewhere")
+    with pytest.raises(CommandError, match=r"manage\.py migrate"), transaction.atomic():
+        call_command("send_event", "room", "message", "{}")

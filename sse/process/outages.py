@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 # While it lasts, each kind of trouble is logged once in so many seconds.
 SAID_EVERY_SECONDS = 5.0
 
+UNMIGRATED = "The database lacks a table: run manage.py migrate."
+
 # PostgreSQL's SQLSTATEs and SQLite's primary result codes.
 _KINDS = {
     "25006": "read-only",
@@ -45,6 +47,12 @@ def kind(error: BaseException | None) -> str:
     return "away" if isinstance(error, (OperationalError, InterfaceError)) else ""
 
 
+def unmigrated(error: BaseException | None) -> bool:
+    """Whether a table is missing, which is no trouble of the database's."""
+    cause = error.__cause__ if isinstance(error, Error) else None
+    return getattr(cause, "sqlstate", None) == "42P01" or "no such table" in str(cause)
+
+
 class _Said:
     """Keeps an outage from filling the log."""
 
@@ -69,7 +77,7 @@ _said = _Said()
 
 def note(what: str, error: BaseException) -> None:
     """Log in one line that the database failed `what`; seldom, while it keeps failing."""
-    trouble = kind(error) or "failed"
+    trouble = kind(error) or ("unmigrated" if unmigrated(error) else "failed")
     left_out = _said.may_say(trouble)
     if left_out is None:
         return

@@ -68,7 +68,8 @@ class StreamView(Endpoint):
                 501,
                 "NO_STREAMS_HERE",
                 "Streams are answered before Django: serve this project over ASGI, with "
-                "`from sse.asgi import get_asgi_application` in its asgi.py.",
+                "`from sse.asgi import get_asgi_application` in its asgi.py; "
+                "with runserver, have 'daphne' first in INSTALLED_APPS.",
             )
         )
 

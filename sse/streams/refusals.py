@@ -56,11 +56,12 @@ def going_away() -> Refused:
 
 def no_database(error: Error) -> Refused:
     outages.note("a stream is refused", error)
+    unmigrated = outages.unmigrated(error)
     return Refused(
         503,
         "DATABASE_UNAVAILABLE",
-        "The database does not answer.",
-        {"reason": outages.kind(error)},
+        outages.UNMIGRATED if unmigrated else "The database does not answer.",
+        {"reason": "unmigrated" if unmigrated else outages.kind(error)},
         {"Retry-After": "2"},
     )
 

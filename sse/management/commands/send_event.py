@@ -2,9 +2,11 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
 
 from sse import send_event
 from sse.exceptions import SseError
+from sse.process import outages
 
 
 class Command(BaseCommand):
@@ -33,5 +35,9 @@ class Command(BaseCommand):
             raise CommandError(f"The data is no JSON ({error}); --text sends text.") from error
         except SseError as error:
             raise CommandError(str(error)) from error
+        except Error as error:
+            if not outages.unmigrated(error):
+                raise
+            raise CommandError(outages.UNMIGRATED) from error
         if cursor:
             self.stdout.write(cursor)
