@@ -3,6 +3,7 @@ SseError
 ├── InvalidEvent        not an event: a name or data that no stream can carry
 │   └── EventTooLarge   data over 64 KiB
 ├── InvalidTarget       not a target: empty, too long, not a string
+├── TooManyChannels     a stream of over 1,000
 └── Refused             a stream that must not open, with the HTTP answer to give
 """
 
@@ -32,6 +33,10 @@ class Refused(SseError):
     """Raised by a stream's authorisation; answered as the contract's JSON error."""
 
     def __init__(
+class TooManyChannels(SseError, ValueError):
+    pass
+
+
         self,
         status: int,
         code: str,

@@ -32,6 +32,7 @@ from pytest_django import Settings
 
 import sse
 from sse.asgi import get_asgi_application
+from sse.exceptions import TooManyChannels
 from sse.live.hub import get_hub
 from sse.streams.endpoint import stream as make_stream
 from sse.streams.requests import bearer
@@ -342,6 +343,40 @@ def test_a_function_knows_who_asks(address: str, alice: User) -> None:
         async with site.listen(address, cookie=cookie) as listening:
             (opened,) = get_hub().census.streams
             assert opened.user_id == str(alice.pk)
+def test_a_cursor_is_as_long_as_its_channels_need() -> None:
+    names = [f"part-{number}" for number in range(120)]
+
+    def many(request: HttpRequest) -> list[str]:
+        return names
+
+    async def scene(site: Site) -> None:
+        urlpatterns.append(path("many/", make_stream(many)))
+        try:
+            async with site.listen("/many/") as listening:
+                (opened,) = get_hub().census.streams
+                short = opened._writer.subscription.cursor
+            each = (cursor.split("-") for cursor in short.split("~"))
+            longest = "~".join(f"{epoch}-{int(seq):018}" for epoch, seq in each)
+            assert len(longest) > 4000
+            await sse.asend_event(names[-1], "late", 1)
+            async with site.listen("/many/", last_event_id=longest) as listening:
+                await listening.wait_for("event: late\n", seconds=5)
+                assert "sse-reset" not in listening.text
+        finally:
+            urlpatterns.pop()
+        beyond = "~".join(["0123456789abcdef-123456789012345678"] * 1001)
+        async with site.listen("/news/", last_event_id=beyond) as listening:
+            await listening.wait_for('data: {"reason":"malformed"}', seconds=5)
+
+    served(scene)
+
+
+def test_a_stream_has_a_thousand_channels_at_most() -> None:
+    assert len(sse.Grant(map(str, range(1000))).channels) == 1000
+    with pytest.raises(TooManyChannels, match="1001 channels"):
+        sse.Grant(map(str, range(1001)))
+
+
             assert f"sse:user:{alice.pk}" in opened.subjects
             assert [s for s in opened.subjects if s.startswith("sse:session:")]
             await on_a_thread(lambda: sse.close_streams(alice))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+# Of one stream. What is longer than a cursor of so many is none of ours.
+MAX_TARGETS = 1000
+MAX_CHARACTERS = MAX_TARGETS * len("0123456789abcdef-123456789012345678~")
+
 # Epochs of 8 digits are in the cursors and the rows of earlier versions.
 _ONE = r"[0-9a-f]{8}(?:[0-9a-f]{8})?-[0-9]{1,18}"
 _CURSOR = re.compile(rf"{_ONE}(?:~{_ONE})*", re.ASCII)
@@ -21,7 +25,7 @@ def join(cursors: Iterable[str]) -> str:
 
 def parse(cursor: str) -> dict[str, int] | None:
     """`{epoch: seq}`, or None for what was never a cursor."""
-    if not _CURSOR.fullmatch(cursor):
+    if len(cursor) > MAX_CHARACTERS or not _CURSOR.fullmatch(cursor):
         return None
     positions: dict[str, int] = {}
     for part in cursor.split("~"):

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
+from sse.exceptions import TooManyChannels
 from sse.live.subjects import subject_of_session, subject_of_user
+from sse.log.cursors import MAX_TARGETS
 from sse.log.encoding import encode_control
 from sse.log.targets import storable
 
@@ -19,7 +21,8 @@ class Grant:
     beside its user. `after` is
     a cursor: where it begins when the client brings none.
 
-    Raises InvalidTarget, InvalidEvent, TypeError or ValueError where one cannot be that.
+    Raises InvalidTarget, TooManyChannels, InvalidEvent, TypeError or ValueError where one
+    cannot be that.
     """
 
     __slots__ = ("after", "channels", "connected", "presence", "subjects", "user_id")
@@ -68,6 +71,10 @@ def _checked(channels: str | Iterable[str]) -> tuple[str, ...]:
     names = (channels,) if isinstance(channels, str) else tuple(dict.fromkeys(channels))
     if not names:
         raise ValueError("A stream needs a channel; to refuse, raise PermissionDenied.")
+    if len(names) > MAX_TARGETS:
+        raise TooManyChannels(f"{len(names)} channels; a stream has {MAX_TARGETS} at most.")
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"A channel is a string, not {type(name).__name__}.")
         storable(name)
     return names

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
     from django.urls import ResolverMatch
 
-# More than any client sends back to us; what is longer was never a cursor of ours.
-CURSOR_MAX_CHARACTERS = 4000
-
 
 def read(scope: Scope, match: ResolverMatch) -> ASGIRequest:
     """With a session and a user where the project has them. No middleware has seen it.
@@ -89,7 +86,7 @@ def last_event_id(request: HttpRequest) -> str | None:
     given = request.headers.get("last-event-id")
     if given is None:
         given = "~".join(cursor for cursor in request.GET.getlist("last_event_id") if cursor)
-    return given[:CURSOR_MAX_CHARACTERS] or None
+    return given or None
 
 
 def address_of(scope: Scope) -> str:
