@@ -9,8 +9,12 @@ SseError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class SseError(Exception):
@@ -29,14 +33,17 @@ class InvalidTarget(SseError, ValueError):
     pass
 
 
-class Refused(SseError):
-    """Raised by a stream's authorisation; answered as the contract's JSON error."""
-
-    def __init__(
 class TooManyChannels(SseError, ValueError):
     pass
 
 
+class Refused(SseError):
+    """Raised by a stream's authorisation; answered as the contract's JSON error.
+
+    Raises TypeError or ValueError for headers that no answer can have.
+    """
+
+    def __init__(
         self,
         status: int,
         code: str,
@@ -49,4 +56,18 @@ class TooManyChannels(SseError, ValueError):
         self.code = code
         self.message = message
         self.details = details or {}
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
+        for name, value in self.headers.items():
+            _check_header(name, value)
+
+
+def _check_header(name: Any, value: Any) -> None:
+    for each in (name, value):
+        if not isinstance(each, str):
+            raise TypeError(f"A header is made of strings, not {each!r}.")
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no header's name.")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(
+            f"The header {name} is to have {value!r}: only one line of Latin-1 can be sent."
+        )

@@ -34,6 +34,8 @@ import sse
 from sse.asgi import get_asgi_application
 from sse.exceptions import TooManyChannels
 from sse.live.hub import get_hub
+from sse.live.subscriptions import Subscription
+from sse.streams.access import ROUNDS
 from sse.streams.endpoint import stream as make_stream
 from sse.streams.requests import bearer
 from sse.streams.routes import Routes
@@ -67,8 +69,12 @@ def told(request: HttpRequest) -> str:
     return request.GET["channel"]
 
 
+def by_place(request: HttpRequest, floor: str, door: str) -> str:
+    return f"{floor}-{door}"
+
+
 def bad(request: HttpRequest, how: str) -> Any:
-    raised: dict[str, Callable[[], Exception]] = {
+    raised: dict[str, Callable[[], BaseException]] = {
         "denied": PermissionDenied,
         "nothing": lambda: Http404("No Secret matches the given query."),
         "refused": lambda: sse.Refused(
@@ -79,10 +85,14 @@ def bad(request: HttpRequest, how: str) -> Any:
         "nul": lambda: ValueError("A string literal cannot contain NUL (0x00) characters."),
         "database": lambda: OperationalError("the server is gone"),
         "mistake": lambda: ZeroDivisionError("by zero"),
+        "cancelled": asyncio.CancelledError,
+        "headers": lambda: sse.Refused(402, "A", "b", None, {"X-Why": "a\r\nb: c"}),
+        "many": lambda: sse.Grant(map(str, range(1001))),
     }
     if how in raised:
         raise raised[how]()
-    return {"none": None, "empty": [], "long": "x" * 201, "number": 7, "mapping": {"a": 1}}[how]
+    return {"none": None, "empty": [], "long": "x" * 201, "number": 7, "numbers": [7],
+            "mapping": {"a": 1}}[how]  # fmt: skip
 
 
 async def bad_async(request: HttpRequest, how: str) -> Any:
@@ -137,6 +147,9 @@ urlpatterns = [
     path("rooms/", include([path("<slug:name>/", make_stream(room), name="room")])),
     re_path(r"^async/(?P<name>[a-z]+)/$", make_stream(room_async)),
     path("bad/<slug:how>/", make_stream(bad)),
+    path("bad-any/<str:how>/", make_stream(bad)),
+    re_path(r"^doors/([a-z])/([0-9])/$", make_stream(by_place)),
+    re_path(r"^windows/([a-z])/$", make_stream("news")),
     path("bad-async/<slug:how>/", make_stream(bad_async)),
     path("other/<slug:how>/", make_stream(other)),
     path("other-async/<slug:how>/", make_stream(other_async)),
@@ -330,19 +343,6 @@ def test_a_stream_begins_where_its_grant_says_unless_the_client_knows_better() -
     served(scene)
 
 
-# --- who listens ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("address", ["/rooms/a/", "/async/a/"])
-def test_a_function_knows_who_asks(address: str, alice: User) -> None:
-    cookie = cookie_of(alice)
-
-    async def scene(site: Site) -> None:
-        assert (await site.ask(address)).code == (403, "FORBIDDEN")
-        assert (await site.ask(address, cookie="support_session=a\x00b")).code[0] == 403
-        async with site.listen(address, cookie=cookie) as listening:
-            (opened,) = get_hub().census.streams
-            assert opened.user_id == str(alice.pk)
 def test_a_cursor_is_as_long_as_its_channels_need() -> None:
     names = [f"part-{number}" for number in range(120)]
 
@@ -377,6 +377,19 @@ def test_a_stream_has_a_thousand_channels_at_most() -> None:
         sse.Grant(map(str, range(1001)))
 
 
+# --- who listens ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["/rooms/a/", "/async/a/"])
+def test_a_function_knows_who_asks(address: str, alice: User) -> None:
+    cookie = cookie_of(alice)
+
+    async def scene(site: Site) -> None:
+        assert (await site.ask(address)).code == (403, "FORBIDDEN")
+        assert (await site.ask(address, cookie="support_session=a\x00b")).code[0] == 403
+        async with site.listen(address, cookie=cookie) as listening:
+            (opened,) = get_hub().census.streams
+            assert opened.user_id == str(alice.pk)
             assert f"sse:user:{alice.pk}" in opened.subjects
             assert [s for s in opened.subjects if s.startswith("sse:session:")]
             await on_a_thread(lambda: sse.close_streams(alice))
@@ -448,6 +461,78 @@ def test_a_right_that_is_taken_while_it_is_looked_up_is_looked_up_again(alice: U
     served(scene)
 
 
+def test_who_takes_a_right_each_time_it_is_looked_up_gets_no_answer(alice: User) -> None:
+    cookie = cookie_of(alice)
+    asked: list[str] = []
+
+    def always(request: HttpRequest) -> str:
+        assert request.user == alice
+        asked.append("")
+        if len(asked) > ROUNDS + 1:
+            raise PermissionDenied
+        hub = get_hub()
+        known = len(hub.revocations._latest)
+        sse.close_streams(alice)
+        heard = asyncio.run_coroutine_threadsafe(
+            until(lambda: len(hub.revocations._latest) > known), hub.loop
+        )
+        heard.result(10)
+        return "news"
+
+    async def scene(site: Site) -> None:
+        urlpatterns.append(path("always/", make_stream(always)))
+        try:
+            async with site.listen("/news/"):
+                await until(lambda: get_hub().revocations.heeded)
+            refused = await site.ask("/always/", cookie=cookie)
+            assert refused.code == (503, "CLOSED_MEANWHILE")
+            assert refused.headers["retry-after"] == "1"
+        finally:
+            urlpatterns.pop()
+
+    served(scene)
+    assert len(asked) == ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("revoked", "CLOSED_MEANWHILE"), ("goodbye", "GOING_AWAY")]
+)
+def test_a_stream_that_ends_while_it_opens_says_why(
+    reason: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ends(*_: Any) -> None:
+        (opening,) = get_hub().census.streams
+        opening.end(reason)
+        await asyncio.Event().wait()
+
+    async def scene(site: Site) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Subscription, "open", ends)
+            assert (await site.ask("/news/")).code == (503, code)
+
+    served(scene)
+
+
+def test_a_stream_that_cannot_write_its_heartbeat_is_ended(
+    project: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.SSE_HEARTBEAT_SECONDS = 0.05
+
+    class Deaf(Listening):
+        async def _send(self, message: dict[str, Any]) -> None:
+            if b"sse-heartbeat" in message.get("body", b""):
+                raise RuntimeError("the connection is broken")
+            await super()._send(message)
+
+    async def scene(site: Site) -> None:
+        async with Deaf(site.application, scope_of("/news/")) as listening:
+            await listening.ended()
+            assert not get_hub().census.streams
+
+    served(scene)
+    assert "a stream failed and is ended" in caplog.text
+
+
 def test_what_a_function_sets_for_its_thread_ends_with_it() -> None:
     from django.utils import translation
 
@@ -490,9 +575,12 @@ REFUSALS = {
     "suspicious": (400, "BAD_REQUEST"),
     "data": (400, "BAD_REQUEST"),
     "nul": (400, "BAD_REQUEST"),
+    "long": (400, "BAD_REQUEST"),
     "database": (503, "DATABASE_UNAVAILABLE"),
 }
-MISTAKES = ("mistake", "none", "empty", "long", "number", "mapping")
+MISTAKES = (
+    "mistake", "cancelled", "headers", "many", "none", "empty", "number", "numbers", "mapping",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("prefix", ["/bad", "/bad-async"])
@@ -506,9 +594,12 @@ def test_refusals_are_answered_as_errors(prefix: str, caplog: pytest.LogCaptureF
         assert (await site.ask(f"{prefix}/database/")).headers["retry-after"] == "2"
         assert b"Secret" not in (await site.ask(f"{prefix}/nothing/")).body
 
-    with caplog.at_level(logging.ERROR, "sse.streams"):
+    with caplog.at_level(logging.WARNING, "sse.streams"):
         served(scene)
-    assert not [record for record in caplog.records if record.name == "sse.streams"]
+    (record,) = (each for each in caplog.records if each.name == "sse.streams")
+    assert record.levelno == logging.WARNING
+    assert not record.exc_info
+    assert f"{prefix}/long/: A target's name has 201 characters" in record.getMessage()
 
 
 @pytest.mark.parametrize("prefix", ["/bad", "/bad-async"])
@@ -527,6 +618,43 @@ def test_a_mistake_of_the_project_is_logged_and_told_to_nobody(
 
     served(scene)
     assert "PermissionDenied" in caplog.text
+
+
+def test_an_address_makes_no_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(site: Site) -> None:
+        assert (await site.ask("/bad-any/a\n[ERROR] b\u2028c/")).code[0] == 500
+
+    served(scene)
+    (record,) = (each for each in caplog.records if each.name == "sse.streams")
+    assert "/bad-any/a\\n[ERROR] b\\u2028c/" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"X-Why": "one\ntwo"}, ValueError),
+        ({"X-Why": "one\rtwo"}, ValueError),
+        ({"X-Why": "one\n"}, ValueError),
+        ({"X-Why": "\u4e2d"}, ValueError),
+        ({"X Why": "one"}, ValueError),
+        ({"": "one"}, ValueError),
+        ({"Retry-After": 5}, TypeError),
+    ],
+)
+def test_a_refusal_has_headers_that_can_be_sent(
+    headers: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        sse.Refused(402, "PAY_FIRST", "It costs.", None, headers)
+
+
+def test_what_an_address_matches_goes_to_the_function() -> None:
+    async def scene(site: Site) -> None:
+        async with site.listen("/doors/a/7/"), site.listen("/windows/b/"):
+            opened = {stream.targets for stream in get_hub().census.streams}
+            assert opened == {("a-7",), ("news",)}
+
+    served(scene)
 
 
 def test_a_function_that_hangs_is_left_behind(project: Settings) -> None:
@@ -548,6 +676,9 @@ def test_methods_and_hosts_that_are_none() -> None:
         assert (await site.ask("/news/", host="evil.example")).code == (400, "BAD_REQUEST")
         unreadable = {**scope_of("/news/"), "query_string": b"\xff"}
         assert (await site.ask_with(unreadable)).code == (400, "BAD_REQUEST")
+        for address in ("/news/", "/told/"):
+            flood = await site.ask(f"{address}?{'a=1&' * 1001}")
+            assert flood.code == (400, "BAD_REQUEST")
 
     served(scene)
 

@@ -17,12 +17,18 @@ from django.urls import set_script_prefix
 from sse.conf import conf
 from sse.live.hub import Hub
 from sse.process.database import NoDatabaseThread
-from sse.streams import grants, requests
+from sse.streams import grants, refusals, requests
 from sse.streams.answers import content_made_at_once, content_of
 from sse.streams.grants import Grant
 
+# A function is asked so many times at the most, if each time something is revoked meanwhile.
+ROUNDS = 5
+
 # Raises PermissionDenied, Http404, sse.Refused to refuse.
 Authorize = Callable[..., str | Iterable[str] | Grant | HttpResponseBase]
+
+# To the request it would look as if that were cancelled.
+_CANCELLED = "A stream's function ended in CancelledError."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Made:
 def to_channel(name: str) -> Authorize:
     """For a stream that anyone may open: who that is, is looked up where there is a session."""
 
-    def authorize(request: HttpRequest) -> str:
+    def authorize(request: HttpRequest, *_args: Any, **_kwargs: Any) -> str:
         user = getattr(request, "user", None)
         if user is not None and requests.session_key(request):
             # Whom this asks of the session is noticed.
@@ -55,27 +61,34 @@ async def ask(
     """What the function grants, or answers instead. It is asked again, with another request, if
     something was revoked meanwhile.
 
-    Raises whatever the function raises, and DatabaseError after SSE_DATABASE_SECONDS.
+    Raises whatever the function raises, DatabaseError after SSE_DATABASE_SECONDS, and Refused
+    if something is revoked each time.
 
     A synchronous function runs on a database thread, an asynchronous one on the loop.
     """
     async with turn(hub):
-        while True:
+        for _ in range(ROUNDS):
             began = hub.loop.time()
-            kwargs = request.resolver_match.kwargs if request.resolver_match else {}
             if _is_async(authorize):
-                found = await _on_the_loop(hub, authorize, request, kwargs)
+                found = await _on_the_loop(hub, authorize, request)
             else:
                 # So that what it sets for its thread, such as a language, is gone after it.
                 context = contextvars.copy_context()
                 found = await hub.runtime.database(
-                    context.run, _decide, authorize, request, kwargs, purpose="access"
+                    context.run, _decide, authorize, request, purpose="access"
                 )
             # A revocation that came while the right was looked up has not ended this stream,
             # which the hub does not know yet.
             if isinstance(found, Made) or not hub.revocations.since(began, found.subjects):
                 return found
             request = make_request()
+    raise refusals.closed_meanwhile()
+
+
+def _call(function: Callable[..., Any], request: HttpRequest) -> Any:
+    """With what the address says."""
+    match = request.resolver_match
+    return function(request, *match.args, **match.kwargs) if match else function(request)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -84,9 +97,12 @@ def _is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def _decide(authorize: Authorize, request: HttpRequest, kwargs: dict[str, Any]) -> Grant | Made:
+def _decide(authorize: Authorize, request: HttpRequest) -> Grant | Made:
     _know_the_prefix(request)
-    result = authorize(request, **kwargs)
+    try:
+        result = _call(authorize, request)
+    except asyncio.CancelledError as error:
+        raise RuntimeError(_CANCELLED) from error
     if not isinstance(result, HttpResponseBase):
         return _granted(request, result)
     _render(result)
@@ -97,11 +113,11 @@ def _decide(authorize: Authorize, request: HttpRequest, kwargs: dict[str, Any]) 
 
 
 async def _on_the_loop(
-    hub: Hub, authorize: Callable[..., Any], request: HttpRequest, kwargs: dict[str, Any]
+    hub: Hub, authorize: Callable[..., Any], request: HttpRequest
 ) -> Grant | Made:
     """As a task of its own, which is left behind if it hangs: what it does in a thread cannot
     be ended."""
-    deciding = hub.runtime.loop.create_task(_decide_async(hub, authorize, request, kwargs))
+    deciding = hub.runtime.loop.create_task(_decide_async(hub, authorize, request))
     try:
         await asyncio.wait([deciding], timeout=conf.SSE_DATABASE_SECONDS)
     finally:
@@ -110,7 +126,10 @@ async def _on_the_loop(
             deciding.add_done_callback(_let_go)
     if not deciding.done():
         raise NoDatabaseThread("a stream's authorisation takes too long")
-    return deciding.result()
+    try:
+        return deciding.result()
+    except asyncio.CancelledError as error:
+        raise RuntimeError(_CANCELLED) from error
 
 
 def _let_go(task: asyncio.Task[Any]) -> None:
@@ -123,12 +142,11 @@ async def _decide_async(
     hub: Hub,
     authorize: Callable[..., Awaitable[Any]],
     request: HttpRequest,
-    kwargs: dict[str, Any],
 ) -> Grant | Made:
     _know_the_prefix(request)
     async with ThreadSensitiveContext():
         try:
-            result = await authorize(request, **kwargs)
+            result = await _call(authorize, request)
             if not isinstance(result, HttpResponseBase):
                 return _granted(request, result)
             await sync_to_async(_render)(result)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import ResolverMatch
@@ -41,7 +41,7 @@ logger = logging.getLogger("sse.streams")
 def stream(source: str | Authorize, *, named: bool = True) -> StreamView:
     """A view for `path()`; docs/sse/reference.md tells what `source` may be.
 
-    `source` is a channel's name, or `fn(request, **kwargs)`, sync or async, that returns
+    `source` is a channel's name, or `fn(request, *args, **kwargs)`, sync or async, that returns
     channels, a Grant or an HttpResponse, or raises PermissionDenied, Http404 or sse.Refused.
     `named`: frames are named events; else unnamed ones with an envelope in JSON.
 
@@ -82,7 +82,7 @@ class StreamView(Endpoint):
         try:
             request = make_request()
             headers = origins.headers_for(request.headers.get("origin", ""), request.path_info)
-            _check_host(request)
+            _check_address(request)
             if request.method == "OPTIONS":
                 await answer(send, 204, headers, b"")
                 return
@@ -112,15 +112,23 @@ class StreamView(Endpoint):
         try:
             return await access.ask(hub, self.authorize, request, make_request)
         except Exception as error:
-            what = f"authorising a stream at {request.path}"
+            # Escaped as Django's own log does it: no address makes lines of its own.
+            address = request.path.encode("unicode_escape").decode("ascii")
+            what = f"authorising a stream at {address}"
             raise refusals.of(error, what) from error
 
 
-def _check_host(request: ASGIRequest) -> None:
+def _check_address(request: ASGIRequest) -> None:
+    """Whatever reads the query later can do so."""
     try:
         request.get_host()
     except DisallowedHost:
         raise refusals.bad_request("This host name is not served here.") from None
+    try:
+        _ = request.GET
+    except SuspiciousOperation:
+        # Too many parameters.
+        raise refusals.bad_request() from None
 
 
 def _check_staying(hub: Hub) -> None:

@@ -8,7 +8,7 @@ from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOpera
 from django.db import DataError, Error
 from django.http import Http404
 
-from sse.exceptions import Refused
+from sse.exceptions import InvalidTarget, Refused
 from sse.process import outages
 
 logger = logging.getLogger("sse.streams")
@@ -24,6 +24,10 @@ def of(error: Exception, what: str) -> Refused:
         return Refused(404, "NOT_FOUND", "There is nothing here.")
     if isinstance(error, (SuspiciousOperation, BadRequest)) or _sent_what_cannot_be(error):
         return bad_request()
+    if isinstance(error, InvalidTarget):
+        # Made from the address, most likely.
+        logger.warning("%s: %s", what, error)
+        return bad_request("There is no channel of this name.")
     if isinstance(error, Error):
         return no_database(error)
     logger.error("%s failed", what, exc_info=error)
@@ -52,6 +56,15 @@ def wrong_method(*allowed: str) -> Refused:
 
 def going_away() -> Refused:
     return Refused(503, "GOING_AWAY", "This process is stopping.", headers={"Retry-After": "1"})
+
+
+def closed_meanwhile() -> Refused:
+    return Refused(
+        503,
+        "CLOSED_MEANWHILE",
+        "Streams were closed while this one was being opened.",
+        headers={"Retry-After": "1"},
+    )
 
 
 def no_database(error: Error) -> Refused:

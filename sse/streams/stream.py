@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import secrets
 from contextlib import suppress
@@ -19,6 +20,8 @@ from sse.streams.answers import Headers, Receive, Send
 from sse.streams.grants import Grant
 from sse.streams.transports import Transport
 from sse.streams.writer import LOOK_SECONDS, Writer
+
+logger = logging.getLogger("sse.streams")
 
 # How long a client waits before it reconnects; spread, so that they do not come in step.
 RETRY_MS = (1000, 3000)
@@ -180,6 +183,8 @@ class Stream:
 
     async def _take_leave(self, receive: Receive) -> None:
         if not self._started:
+            if self._ended == "revoked":
+                raise refusals.closed_meanwhile()
             raise refusals.going_away()
         match self._ended:
             case "disconnected":
@@ -224,6 +229,14 @@ class Stream:
         self._timer = self.hub.loop.call_at(due, self._beat)
 
     def _beat(self) -> None:
+        try:
+            self._give_a_sign()
+        except Exception:
+            # Nobody would look after it any more.
+            logger.exception("a stream failed and is ended")
+            self.end("failed")
+
+    def _give_a_sign(self) -> None:
         now = self.hub.loop.time()
         if now >= self._expires_at:
             self.say_goodbye(AGED_RETRY_MS)
