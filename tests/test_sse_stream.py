@@ -533,6 +533,28 @@ def test_a_stream_that_cannot_write_its_heartbeat_is_ended(
     assert "a stream failed and is ended" in caplog.text
 
 
+def test_a_stream_that_cannot_say_goodbye_keeps_no_other_from_it() -> None:
+    class Broken(Listening):
+        async def _send(self, message: dict[str, Any]) -> None:
+            if b"sse-goodbye" in message.get("body", b""):
+                raise RuntimeError("the connection is broken")
+            await super()._send(message)
+
+    async def scene(site: Site) -> None:
+        # Whichever comes first.
+        async with (
+            Broken(site.application, scope_of("/news/")) as one,
+            site.listen("/news/") as two,
+            Broken(site.application, scope_of("/news/")) as three,
+        ):
+            get_hub().begin_closing()
+            await two.wait_for("event: sse-goodbye\n")
+            for each in (one, two, three):
+                await each.ended()
+
+    served(scene)
+
+
 def test_what_a_function_sets_for_its_thread_ends_with_it() -> None:
     from django.utils import translation
 

@@ -113,7 +113,12 @@ class Census:
 
     def say_goodbye(self) -> None:
         for stream in list(self.streams):
-            stream.say_goodbye()
+            try:
+                stream.say_goodbye()
+            except Exception:
+                # Nor may it keep the others from theirs.
+                logger.exception("a stream cannot say goodbye and is ended")
+                stream.end("failed")
 
     # --- for the others -----------------------------------------------------------------
 
