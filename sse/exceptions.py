@@ -2,7 +2,7 @@
 SseError
 ├── InvalidEvent        not an event: a name or data that no stream can carry
 │   └── EventTooLarge   data over 64 KiB
-├── InvalidTarget       not a target: empty, too long, not a string
+├── InvalidTarget       not a target: empty, too long, not a string, the app's own
 ├── TooManyChannels     a stream of over 1,000
 └── Refused             a stream that must not open, with the HTTP answer to give
 """

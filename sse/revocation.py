@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sse.live.subjects import subject_of_user
+from sse.log import encoding
 from sse.log.targets import CONTROL
-from sse.send import send_event
+from sse.send import send_durable
 
 
 def close_streams(whose: Any, *, unless: str = "") -> None:
@@ -20,7 +21,8 @@ def close_streams(whose: Any, *, unless: str = "") -> None:
     Raises ValueError for a user who has not been saved, or is anonymous.
     """
     subject = whose if isinstance(whose, str) else _subject_of(whose)
-    send_event(CONTROL, "revoke", {"subject": subject, "unless": unless})
+    payload = {"subject": subject, "unless": unless}
+    send_durable(CONTROL, CONTROL, encoding.encode("revoke", payload, json_encode=True))
 
 
 def _subject_of(user: Any) -> str:

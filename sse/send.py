@@ -45,6 +45,11 @@ def send_event(
     if not durable:
         _after_commit(Publication(channel, _ephemeral(target, text, since)))
         return ""
+    return send_durable(channel, target, text, barrier=barrier)
+
+
+def send_durable(channel: str, target: str, text: str, *, barrier: bool = False) -> str:
+    """`send_event` of what is checked already: `target` as stored, `text` an encoded event."""
     at = store.append(target, text, barrier=barrier)
     _after_commit(Publication(channel, Outgoing(target, at.epoch, at.seq, text, barrier, 0)))
     return cursors.one(at.epoch, at.seq)

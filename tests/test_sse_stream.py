@@ -34,7 +34,12 @@ import sse
 from sse.asgi import get_asgi_application
 from sse.exceptions import TooManyChannels
 from sse.live.hub import get_hub
+from sse.live.subjects import subject_of_session
 from sse.live.subscriptions import Subscription
+from sse.live.upkeep import Upkeep
+from sse.log.encoding import encode
+from sse.log.targets import CONTROL
+from sse.send import send_durable
 from sse.streams.access import ROUNDS
 from sse.streams.endpoint import stream as make_stream
 from sse.streams.requests import bearer
@@ -500,7 +505,11 @@ def test_who_takes_a_right_each_time_it_is_looked_up_gets_no_answer(alice: User)
 def test_a_stream_that_ends_while_it_opens_says_why(
     reason: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ends(*_: Any) -> None:
+    whole = Subscription.open
+
+    async def ends(self: Subscription, targets: tuple[str, ...], after: str | None) -> None:
+        if targets == (CONTROL,):
+            return await whole(self, targets, after)
         (opening,) = get_hub().census.streams
         opening.end(reason)
         await asyncio.Event().wait()
@@ -553,6 +562,61 @@ def test_a_stream_that_cannot_say_goodbye_keeps_no_other_from_it() -> None:
                 await each.ended()
 
     served(scene)
+
+
+def test_a_session_that_is_over_lets_nobody_in(alice: User) -> None:
+    """Also while its row is there still: logout tells us before it deletes it."""
+    cookie, another = cookie_of(alice), cookie_of(alice)
+
+    async def scene(site: Site) -> None:
+        async with site.listen("/members/", cookie=cookie) as stream:
+            key = cookie.partition("=")[2]
+            await on_a_thread(lambda: sse.close_streams(subject_of_session(key)))
+            await stream.ended()
+        assert (await site.ask("/members/", cookie=cookie)).code == (401, "LOGGED_OUT")
+        async with site.listen("/members/", cookie=another):
+            pass
+
+    served(scene)
+
+
+def test_a_stream_opens_once_it_can_be_ended(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before this process heeds revocations by itself."""
+    duties = Upkeep._vital_duties
+    monkeypatch.setattr(
+        Upkeep, "_vital_duties", lambda self: [d for d in duties(self) if d[0] != "control"]
+    )
+    cookie = cookie_of(alice)
+
+    async def scene(site: Site) -> None:
+        streams = [site.listen("/members/", cookie=cookie) for _ in range(3)]
+        async with streams[0], streams[1], streams[2]:
+            await on_a_thread(lambda: sse.close_streams(alice))
+            for stream in streams:
+                await stream.ended()
+
+    served(scene)
+
+
+def test_what_revokes_nothing_is_logged(alice: User, caplog: pytest.LogCaptureFixture) -> None:
+    cookie = cookie_of(alice)
+
+    def send_nonsense() -> None:
+        for payload in ({}, {"subject": ["x"], "unless": ""}, {"data": "text"}):
+            send_durable(CONTROL, CONTROL, encode("revoke", payload, json_encode=True))
+        sse.close_streams(alice)
+
+    async def scene(site: Site) -> None:
+        async with site.listen("/members/", cookie=cookie) as stream:
+            await on_a_thread(send_nonsense)
+            await stream.ended()
+            assert get_hub().mode == "memory"
+
+    served(scene)
+    logged = [each for each in caplog.messages if "revokes nothing" in each]
+    assert len(logged) == 3
 
 
 def test_what_a_function_sets_for_its_thread_ends_with_it() -> None:

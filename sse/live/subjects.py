@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+_OF_A_SESSION = "sse:session:"
+
 
 def subject_of_user(pk: object) -> str:
     """Of every stream whose reader is this user."""
@@ -13,4 +15,8 @@ def subject_of_user(pk: object) -> str:
 def subject_of_session(key: str) -> str:
     """Of every stream opened with this session. By a digest: subjects stand in the log, where
     a session's key would let its readers in."""
-    return f"sse:session:{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{_OF_A_SESSION}{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def is_of_a_session(subject: str) -> bool:
+    return subject.startswith(_OF_A_SESSION)

@@ -8,7 +8,8 @@ from sse.exceptions import InvalidTarget
 
 MAX_CHARACTERS = 200
 
-# Every process of the system listens here: revoked streams are announced on it.
+# Every process of the system listens here: revoked streams are announced on it. No project's
+# channel, and stored as it is.
 CONTROL = "sse:control"
 
 
@@ -17,7 +18,7 @@ def storable(name: str) -> str:
 
     PostgreSQL's text has no NUL and UTF-8 no lone surrogates, so both are escaped.
 
-    Raises InvalidTarget for an empty name or one over 200 characters.
+    Raises InvalidTarget for an empty name, one over 200 characters, and CONTROL.
     """
     if not isinstance(name, str):
         raise InvalidTarget(f"A target is a string, not {type(name).__name__}.")
@@ -27,6 +28,8 @@ def storable(name: str) -> str:
         raise InvalidTarget(
             f"A target's name has {len(name)} characters; {MAX_CHARACTERS} is the limit."
         )
+    if name == CONTROL:
+        raise InvalidTarget(f"{CONTROL} is the app's own.")
     escaped = json.dumps(name, ensure_ascii=False)[1:-1]
     return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
 

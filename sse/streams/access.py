@@ -67,6 +67,8 @@ async def ask(
     A synchronous function runs on a database thread, an asynchronous one on the loop.
     """
     async with turn(hub):
+        # Or what is revoked from now on would not end this stream.
+        await hub.revocations.heed()
         for _ in range(ROUNDS):
             began = hub.loop.time()
             if _is_async(authorize):
@@ -77,6 +79,8 @@ async def ask(
                 found = await hub.runtime.database(
                     context.run, _decide, authorize, request, purpose="access"
                 )
+            if isinstance(found, Grant) and hub.revocations.logged_out(found.subjects):
+                raise refusals.logged_out()
             # A revocation that came while the right was looked up has not ended this stream,
             # which the hub does not know yet.
             if isinstance(found, Made) or not hub.revocations.since(began, found.subjects):

@@ -54,6 +54,10 @@ def wrong_method(*allowed: str) -> Refused:
     )
 
 
+def logged_out() -> Refused:
+    return Refused(401, "LOGGED_OUT", "This session is over.")
+
+
 def going_away() -> Refused:
     return Refused(503, "GOING_AWAY", "This process is stopping.", headers={"Retry-After": "1"})
 
