@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
@@ -15,8 +15,9 @@ from sse.live.subjects import subject_of_session, subject_of_user
 
 
 def heed_accounts() -> None:
-    """End streams at the logout from the session that they were opened with, and when their
-    user is deactivated or deleted."""
+    """End streams when the session that they were opened with is over, and when their user is
+    deactivated or deleted."""
+    user_logged_in.connect(_at_login, dispatch_uid="sse login")
     user_logged_out.connect(_at_logout, dispatch_uid="sse logout")
     try:
         User = apps.get_model(settings.AUTH_USER_MODEL)
@@ -29,6 +30,13 @@ def heed_accounts() -> None:
             # Of one that inherits, the part that is a user is deleted with a signal of its own.
             if model._meta.concrete_model is User:
                 post_delete.connect(_at_deletion, sender=model, dispatch_uid="sse delete")
+
+
+def _at_login(request: Any, **_: Any) -> None:
+    """The session that the browser had is over, unless its user only logs in again."""
+    key = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME)
+    if key and key != getattr(getattr(request, "session", None), "session_key", None):
+        _close_after_commit(subject_of_session(key))
 
 
 def _at_logout(request: Any, **_: Any) -> None:

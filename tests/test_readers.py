@@ -1,14 +1,17 @@
 """Who reads a channel, over all processes, and what ends their streams by itself."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -148,6 +151,49 @@ def test_logout_ends_what_was_opened_with_the_session(user: User) -> None:
 
     assert closed() == [subject_of_session(key)]
     assert key not in str(events_of(CONTROL))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_login_as_somebody_else_ends_what_was_opened_with_the_session(user: User) -> None:
+    browser, other = Client(), get_user_model().objects.create_user("bob", password="secret")
+    browser.force_login(user)
+    key = browser.session.session_key
+    assert key
+
+    log_in(browser, "alice")
+    assert closed() == []
+    log_in(browser, "bob")
+    assert closed() == [subject_of_session(key)]
+    assert browser.session["_auth_user_id"] == str(other.pk)
+
+
+def log_in(browser: Client, name: str) -> None:
+    """As a view does it, with the browser's cookie."""
+    request = RequestFactory().get("/")
+    request.COOKIES = {each.key: each.value for each in browser.cookies.values()}
+    request.session = SessionStore(browser.session.session_key)
+    login(request, User.objects.get(username=name), "django.contrib.auth.backends.ModelBackend")
+    request.session.save()
+    browser.cookies[settings.SESSION_COOKIE_NAME] = request.session.session_key
+
+
+@pytest.mark.django_db
+def test_the_apps_own_channel_is_nobody_elses() -> None:
+    events = sse.subscribe_sse_events(CONTROL)
+    uses: list[Callable[[], Any]] = [
+        lambda: sse.Grant(["room", CONTROL]),
+        lambda: sse.send_event(CONTROL, "revoke", {}),
+        lambda: sse.send_event(CONTROL, "revoke", {}, durable=False),
+        lambda: sse.enqueue_sse_message_sync(CONTROL, {"type": "revoke"}),
+        lambda: asyncio.run(sse.asend_event(CONTROL, "revoke", {}, durable=False)),
+        lambda: asyncio.run(anext(events)),
+        lambda: sse.cursor("room", CONTROL),
+        lambda: sse.presence(CONTROL),
+    ]
+    for use in uses:
+        with pytest.raises(sse.exceptions.InvalidTarget, match="own"):
+            use()
+    assert events_of(CONTROL) == []
 
 
 @pytest.mark.django_db(transaction=True)
