@@ -22,6 +22,7 @@ ELSEWHERE = {
     "ai_chatbot/conversation/timetable.py": "OPENING_HOURS, from the settings",
     "config/env_file.py": "the .env file, which its operator writes",
     "sse/checks.py": "the source of the project's asgi.py",
+    "sse/exceptions.py": "headers, which the project writes",
     "sse/log/cursors.py": "cursors, which its one pattern can match in one way only",
     "sse/log/encoding.py": "names of events: one set of characters",
     "sse/log/frames.py": "the ends of lines, each matched in one way only",
