@@ -516,5 +516,10 @@ def test_forgotten_migrations_are_called_so() -> None:
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE sse_target RENAME TO elsewhere")
-    with pytest.raises(CommandError, match=r"manage\.py migrate"), transaction.atomic():
-        call_command("send_event", "room", "message", "{}")
+    for command in (
+        ("send_event", "room", "message", "{}"),
+        ("renew_epochs",),
+        ("prune_events",),
+    ):
+        with pytest.raises(CommandError, match=r"manage\.py migrate"), transaction.atomic():
+            call_command(*command)

@@ -24,25 +24,16 @@ async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None
 
 
 async def refuse(send: Send, refusal: Refused, headers: Headers) -> None:
-    extra = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in refusal.headers.items()
-    ]
-    kind = (b"content-type", b"application/json")
-    await answer(send, refusal.status, [kind, *extra, *headers], error_body(refusal))
-
-
-def error_body(refusal: Refused) -> bytes:
-    error = {
-        "code": refusal.code, "message": refusal.message, "details": refusal.details,
-    }  # fmt: skip
-    return json.dumps({"error": error}, default=str).encode()
+    response = as_response(refusal)
+    await pass_on(send, response, response.content, headers)
 
 
 def as_response(refusal: Refused) -> HttpResponse:
-    """The same for Django."""
+    error = {
+        "code": refusal.code, "message": refusal.message, "details": refusal.details,
+    }  # fmt: skip
     return HttpResponse(
-        error_body(refusal),
+        json.dumps({"error": error}, default=str),
         status=refusal.status,
         content_type="application/json",
         headers=dict(refusal.headers),
@@ -52,8 +43,8 @@ def as_response(refusal: Refused) -> HttpResponse:
 async def pass_on(
     send: Send, response: HttpResponseBase, body: bytes, headers: Headers
 ) -> None:
-    """A response of Django's, whose content was read out before, with `headers` beside its own;
-    both may have a Vary."""
+    """A response of Django's with `body`, which was read out of it before or stands for that,
+    and with `headers` beside its own; both may have a Vary."""
     own: Headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in response.items()

@@ -17,9 +17,8 @@ class Grant:
     """What an authorised stream may read, and how it counts. Not changed once it is made.
 
     `connected` goes into the first frame. `subjects` are what `close_streams` can name to end
-    it, beside its user and session. `presence` is whom its being open is a sign of,
-    beside its user. `after` is
-    a cursor: where it begins when the client brings none.
+    it, beside its user and session. `presence` is whom its being open is a sign of, beside its
+    user. `after` is a cursor: where it begins when the client brings none.
 
     Raises InvalidTarget, TooManyChannels, InvalidEvent, TypeError or ValueError where one
     cannot be that.

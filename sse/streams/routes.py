@@ -21,7 +21,7 @@ from django.urls import (
 from django.urls.resolvers import LocalePrefixPattern
 
 from sse.streams import refusals
-from sse.streams.answers import Receive, Scope, Send, answer, as_response
+from sse.streams.answers import Receive, Scope, Send, as_response, pass_on
 
 
 class Endpoint:
@@ -72,12 +72,8 @@ class Probe(Endpoint):
         self, scope: Scope, _receive: Receive, send: Send, _match: ResolverMatch
     ) -> None:
         response = self.respond(scope["method"])
-        headers = [
-            (name.lower().encode("ascii"), value.encode("latin-1"))
-            for name, value in response.items()
-        ]
         shown = b"" if scope["method"] == "HEAD" else response.content
-        await answer(send, response.status_code, headers, shown)
+        await pass_on(send, response, shown, [])
 
     def __call__(self, request: HttpRequest, /, *_args: Any, **_kwargs: Any) -> HttpResponse:
         return self.respond(request.method)

@@ -153,16 +153,7 @@ class DirectDaphneTransport(DaphneTransport):
         ):
             return REFUSED
         # Through the reactor it would be one `send` and two changes of its selector.
-        try:
-            left = len(chunk) - int(connection.socket.send(chunk))
-        except BlockingIOError:
-            left = len(chunk)
-        except OSError:
-            # The reactor finds it out for itself, and ends the connection properly.
-            return REFUSED
-        if left:
-            connection.write(chunk[-left:])
-        return left
+        return _put(chunk, connection.socket, connection)
 
 
 class UvicornTransport(Transport):
@@ -247,16 +238,21 @@ class DirectUvicornTransport(UvicornTransport):
         if sock is None or transport._buffer or transport._conn_lost or transport._eof:
             transport.write(chunk)
             return self.pending()
-        try:
-            left = len(chunk) - sock.send(chunk)
-        except BlockingIOError:
-            left = len(chunk)
-        except OSError:
-            # Asyncio finds it out for itself, and ends the connection properly.
-            return REFUSED
-        if left:
-            transport.write(chunk[-left:])
-        return left
+        return _put(chunk, sock, transport)
+
+
+def _put(chunk: bytes, sock: socket.socket, transport: Any) -> int:
+    """Put what the socket takes on it, and leave the rest to the transport that has it."""
+    try:
+        left = len(chunk) - sock.send(chunk)
+    except BlockingIOError:
+        left = len(chunk)
+    except OSError:
+        # The transport finds it out for itself, and ends the connection properly.
+        return REFUSED
+    if left:
+        transport.write(chunk[-left:])
+    return left
 
 
 def behind(send: Any) -> Transport:

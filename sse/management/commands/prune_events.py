@@ -4,6 +4,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from sse.conf import conf
 from sse.log import store
+from sse.management.errors import told_by_the_command
 from sse.process import registry
 
 
@@ -15,6 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("--events", type=int, default=conf.SSE_RETENTION_EVENTS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        pruned = store.prune(hours=options["hours"], events=options["events"])
-        registry.forget_silent()
+        with told_by_the_command():
+            pruned = store.prune(hours=options["hours"], events=options["events"])
+            registry.forget_silent()
         self.stdout.write(f"{pruned} events were deleted.")

@@ -3,6 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from sse.log import store
+from sse.management.errors import told_by_the_command
 
 
 class Command(BaseCommand):
@@ -13,5 +14,6 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        renewed = store.renew_all()
+        with told_by_the_command():
+            renewed = store.renew_all()
         self.stdout.write(f"{renewed} targets have a new epoch.")

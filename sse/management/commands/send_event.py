@@ -2,11 +2,9 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error
 
 from sse import send_event
-from sse.exceptions import SseError
-from sse.process import outages
+from sse.management.errors import told_by_the_command
 
 
 class Command(BaseCommand):
@@ -24,20 +22,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         text: bool = options["text"]
         try:
+            data = options["data"] if text else json.loads(options["data"])
+        except json.JSONDecodeError as error:
+            raise CommandError(f"The data is no JSON ({error}); --text sends text.") from error
+        with told_by_the_command():
             cursor = send_event(
                 options["channel"],
                 options["name"],
-                options["data"] if text else json.loads(options["data"]),
+                data,
                 durable=not options["ephemeral"],
                 json_encode=not text,
             )
-        except json.JSONDecodeError as error:
-            raise CommandError(f"The data is no JSON ({error}); --text sends text.") from error
-        except SseError as error:
-            raise CommandError(str(error)) from error
-        except Error as error:
-            if not outages.unmigrated(error):
-                raise
-            raise CommandError(outages.UNMIGRATED) from error
         if cursor:
             self.stdout.write(cursor)

@@ -3,10 +3,10 @@ import json
 from contextlib import aclosing
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from sse import subscribe_sse_events
-from sse.exceptions import InvalidTarget
+from sse.management.errors import told_by_the_command
 
 
 class Command(BaseCommand):
@@ -19,9 +19,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            asyncio.run(self._tail(options["channel"], options["after"], options["count"]))
-        except InvalidTarget as error:
-            raise CommandError(str(error)) from error
+            with told_by_the_command():
+                asyncio.run(self._tail(options["channel"], options["after"], options["count"]))
         except KeyboardInterrupt:
             return
 
