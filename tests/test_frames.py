@@ -14,7 +14,7 @@ from sse.exceptions import InvalidEvent
 from sse.log import encoding, frames
 from sse.log.encoding import DATA_MAX_BYTES
 from sse.log.frames import Frame
-from tests.frames.nginx import Nginx
+from tests.frames.nginx import ShippedNginx
 from tests.frames.publisher import Publisher
 from tests.frames.readers import ChromiumReader, HttpxReader, NodeReader, Reader
 from tests.harness.browser import Pages
@@ -203,8 +203,8 @@ def service(module_services: Services, module_redis_server: RedisServer) -> Serv
 
 
 @pytest.fixture(scope="module")
-def nginx(service: Service) -> Iterator[Nginx]:
-    with Nginx(chatbot=[service.port], workbench=[service.port]) as started:
+def nginx(service: Service) -> Iterator[ShippedNginx]:
+    with ShippedNginx(chatbot=[service.port], workbench=[service.port]) as started:
         yield started
 
 
@@ -227,7 +227,7 @@ def origin(request: pytest.FixtureRequest, service: Service) -> str:
     """Where the clients reach the service."""
     if request.param == "direct":
         return service.base_url
-    nginx: Nginx = request.getfixturevalue("nginx")
+    nginx: ShippedNginx = request.getfixturevalue("nginx")
     return nginx.base_url
 
 
@@ -317,7 +317,7 @@ def test_replayed_frames_are_the_live_ones(
 
 
 def test_nginx_answers_for_both_services_but_not_for_metrics(
-    service: Service, nginx: Nginx
+    service: Service, nginx: ShippedNginx
 ) -> None:
     paths = ("/api/livez", "/workbench-api/livez", "/", "/workbench/login/", "/metrics")
     statuses = {
@@ -332,7 +332,7 @@ def test_nginx_answers_for_both_services_but_not_for_metrics(
     )
 
 
-def test_nginx_compresses_pages_and_no_streams(nginx: Nginx, customer: Customer) -> None:
+def test_nginx_compresses_pages_and_no_streams(nginx: ShippedNginx, customer: Customer) -> None:
     with httpx.Client(
         headers={"Accept-Encoding": "gzip"}, trust_env=False, verify=NO_TLS
     ) as client:
@@ -342,7 +342,7 @@ def test_nginx_compresses_pages_and_no_streams(nginx: Nginx, customer: Customer)
             assert "content-encoding" not in stream.headers
 
 
-def test_no_token_in_the_logs_of_nginx(nginx: Nginx, customer: Customer) -> None:
+def test_no_token_in_the_logs_of_nginx(nginx: ShippedNginx, customer: Customer) -> None:
     with HttpxReader(stream_url(nginx.base_url, customer)):
         pass
     httpx.get(stream_url(nginx.base_url, customer) + "x", trust_env=False, verify=NO_TLS)

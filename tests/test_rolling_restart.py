@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 import pytest
 
-from tests.frames.nginx import Nginx
+from tests.frames.nginx import ShippedNginx
 from tests.harness import expect
 from tests.harness.client import Clients, Customer
 from tests.harness.redis import RedisServer
@@ -89,7 +89,7 @@ def test_restarts_behind_nginx_go_unnoticed(
     customer.escalate()
     ends: list[Callable[[Service], None]] = [Service.terminate, Service.kill]
     with (
-        Nginx(chatbot=ports, workbench=ports) as nginx,
+        ShippedNginx(chatbot=ports, workbench=ports) as nginx,
         Flow(nginx.base_url, customer) as flow,
     ):
         for end in ends:

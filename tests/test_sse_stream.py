@@ -436,6 +436,17 @@ def test_decorators_of_views_work_on_it(alice: User) -> None:
     served(scene)
 
 
+def close_and_hear_of_it(user: User) -> None:
+    """On a database thread: until the revocation has reached this process."""
+    hub = get_hub()
+    known = len(hub.revocations._latest)
+    sse.close_streams(user)
+    heard = asyncio.run_coroutine_threadsafe(
+        until(lambda: len(hub.revocations._latest) > known), hub.loop
+    )
+    heard.result(10)
+
+
 def test_a_right_that_is_taken_while_it_is_looked_up_is_looked_up_again(alice: User) -> None:
     cookie = cookie_of(alice)
     asked: list[str] = []
@@ -444,13 +455,7 @@ def test_a_right_that_is_taken_while_it_is_looked_up_is_looked_up_again(alice: U
         assert request.user == alice
         asked.append("")
         if len(asked) == 1:
-            hub = get_hub()
-            known = len(hub.revocations._latest)
-            sse.close_streams(alice)
-            heard = asyncio.run_coroutine_threadsafe(
-                until(lambda: len(hub.revocations._latest) > known), hub.loop
-            )
-            heard.result(10)
+            close_and_hear_of_it(alice)
         return "news"
 
     async def scene(site: Site) -> None:
@@ -475,13 +480,7 @@ def test_who_takes_a_right_each_time_it_is_looked_up_gets_no_answer(alice: User)
         asked.append("")
         if len(asked) > ROUNDS + 1:
             raise PermissionDenied
-        hub = get_hub()
-        known = len(hub.revocations._latest)
-        sse.close_streams(alice)
-        heard = asyncio.run_coroutine_threadsafe(
-            until(lambda: len(hub.revocations._latest) > known), hub.loop
-        )
-        heard.result(10)
+        close_and_hear_of_it(alice)
         return "news"
 
     async def scene(site: Site) -> None:

@@ -18,7 +18,7 @@ from tests.bench.peers import VENDORS
 from tests.chaos.backup import connect, database_name, disconnect_others
 from tests.chaos.proxy import SlowProxy
 from tests.chaos.traffic import Traffic
-from tests.frames.nginx import Nginx
+from tests.frames.nginx import ShippedNginx
 from tests.harness.databases import Database
 from tests.harness.processes import ProcessFailed
 from tests.harness.redis import RedisServer
@@ -225,7 +225,7 @@ def open_world(
         world.services.append(service)
     world.ports = [service.port for service in world.services]
     if stage.nginx:
-        nginx = Nginx(chatbot=world.ports, workbench=world.ports)
+        nginx = ShippedNginx(chatbot=world.ports, workbench=world.ports)
         world.ports = [stack.enter_context(nginx).port]
     return world
 

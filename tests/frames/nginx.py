@@ -1,9 +1,9 @@
-"""A real nginx with the configuration that deploy/ ships."""
+"""A real nginx, with the configuration that deploy/ ships or another."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,15 +33,15 @@ def find_nginx() -> str:
 
 
 class Nginx:
-    """In front of the services' processes at these ports, on a free port and in a directory of
-    its own."""
+    """On a free port and in a directory of its own."""
 
-    def __init__(self, *, chatbot: Sequence[int], workbench: Sequence[int]) -> None:
+    def __init__(self, configured: Callable[[Path, int], str]) -> None:
+        """`configured` gives the configuration for this directory and port."""
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="tests-nginx-")
         directory = self._directory_path = Path(self._directory.name)
         configuration = directory / "nginx.conf"
-        configuration.write_text(_adapted(directory, self.port, chatbot, workbench))
+        configuration.write_text(configured(directory, self.port))
         argv = [find_nginx(), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._process = ManagedProcess(
             [*argv, "-g", "daemon off;"], log=directory / "nginx.log", cwd=directory
@@ -85,6 +85,25 @@ class Nginx:
         self._directory.cleanup()
 
 
+class ShippedNginx(Nginx):
+    """In front of the services' processes at these ports."""
+
+    def __init__(self, *, chatbot: Sequence[int], workbench: Sequence[int]) -> None:
+        super().__init__(lambda directory, port: _adapted(directory, port, chatbot, workbench))
+
+
+def user_of_workers() -> str:
+    """They have to get at the directory."""
+    return "user root;" if os.geteuid() == 0 else ""
+
+
+def temporary_paths(directory: Path) -> str:
+    return "".join(
+        f"    {kind}_temp_path {directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+
+
 def _servers(ports: Sequence[int]) -> str:
     return "\n".join(f"        server 127.0.0.1:{port} max_fails=0;" for port in ports)
 
@@ -93,16 +112,11 @@ def _adapted(
     directory: Path, port: int, chatbot: Sequence[int], workbench: Sequence[int]
 ) -> str:
     """The shipped configuration with other ports and places, and nothing else."""
-    temporary = "".join(
-        f"    {kind}_temp_path {directory}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     text = CONFIGURATION.read_text(encoding="utf-8")
     for shipped, adapted in {
-        # Its workers have to get at the directory.
-        "user www-data;\n": "user root;\n" if os.geteuid() == 0 else "",
+        "user www-data;": user_of_workers(),
         "pid /run/": f"pid {directory}/",
-        "\nhttp {\n": f"\nhttp {{\n{temporary}",
+        "\nhttp {\n": f"\nhttp {{\n{temporary_paths(directory)}",
         "/var/log/nginx/": f"{directory}/",
         "\n        listen 80;": f"\n        listen 127.0.0.1:{port};",
         "        server 127.0.0.1:8000 max_fails=0;": _servers(chatbot),
